@@ -14,8 +14,25 @@ use crate::exchange_format::ExchangeFormat;
 use crate::layout::TensorKind;
 use crate::model_state::ModelState;
 
-/// Elements of a block: 1 MiB of f32, or 512 KiB of bf16. The last block of the parameters, and of the running statistics, may be shorter.
+/// Most elements of a block: 1 MiB of f32, or 512 KiB of bf16. The last block of the parameters, and of the running
+/// statistics, may be shorter.
 pub const BLOCK_ELEMENTS: usize = 1 << 18;
+/// Fewest elements of a block of a model that has many: 64 KiB of f32.
+const LEAST_ELEMENTS: usize = 1 << 14;
+/// A model has about this many blocks, unless the bounds above say otherwise. A worker passes a block on only when all of
+/// it has arrived, and several links carry several blocks each at the same time: where the blocks are few, links have
+/// nothing to carry at the beginning and at the end of an exchange.
+const USUAL_COUNT: usize = 1024;
+/// Models of fewer elements have blocks of the largest size: they are not worth cutting up.
+const LEAST_CUT: usize = 4 * BLOCK_ELEMENTS;
+
+/// Elements of a block of a model with this many elements.
+fn elements_of_a_block(elements: usize) -> usize {
+    if elements < LEAST_CUT {
+        return BLOCK_ELEMENTS;
+    }
+    (elements / USUAL_COUNT).next_power_of_two().clamp(LEAST_ELEMENTS, BLOCK_ELEMENTS)
+}
 
 /// The contiguous blocks `first..end`, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,9 +88,9 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// The blocks of flat buffers with these lengths, in elements.
+    /// The blocks of flat buffers with these lengths, in elements: of 64 KiB to 1 MiB, larger ones in larger models.
     pub fn new(lengths: ModelState<usize>) -> Self {
-        Self::of_size(lengths, BLOCK_ELEMENTS)
+        Self::of_size(lengths, elements_of_a_block(lengths.parameters + lengths.statistics))
     }
 
     /// As [`Blocks::new`], with blocks of `size` elements: for tests, in which a small model is to have several.
@@ -159,11 +176,16 @@ impl Blocks {
 
     /// The digests of all blocks of two flat buffers, which must have the lengths that the blocks were made for.
     pub fn digests(&self, values: ModelState<&[f32]>) -> Vec<BlockDigest> {
-        let digest = |block: u32| {
-            let (kind, elements) = self.place(block);
-            self.digest(block, &values[kind][elements])
+        self.digests_of(values, &Vec::from_iter(0..self.count()))
+    }
+
+    /// The digests of some of the blocks, in their order.
+    pub fn digests_of(&self, values: ModelState<&[f32]>, blocks: &[u32]) -> Vec<BlockDigest> {
+        let digest = |block: &u32| {
+            let (kind, elements) = self.place(*block);
+            self.digest(*block, &values[kind][elements])
         };
-        (0..self.count()).into_par_iter().map(digest).collect()
+        blocks.into_par_iter().map(digest).collect()
     }
 }
 

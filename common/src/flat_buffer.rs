@@ -79,6 +79,11 @@ impl DerefMut for FlatBuffer {
     }
 }
 
+/// Values as writable little-endian bytes.
+pub fn bytes_mut(values: &mut [f32]) -> &mut [u8] {
+    bytemuck::cast_slice_mut(values)
+}
+
 /// The values whose little-endian bytes these are. Nothing is copied if the bytes are those of a flat buffer, from a whole
 /// element on; bytes of a last element that is not whole are left out.
 pub fn values_of(bytes: &[u8]) -> Cow<'_, [f32]> {

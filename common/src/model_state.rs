@@ -63,6 +63,13 @@ impl<T> IndexMut<TensorKind> for ModelState<T> {
     }
 }
 
+impl ModelState<usize> {
+    /// Bytes of flat buffers of these lengths.
+    pub fn bytes(self) -> u64 {
+        ((self.parameters + self.statistics) * size_of::<f32>()) as u64
+    }
+}
+
 /// In the order in which they are sent: parameters, then running statistics.
 impl<T> From<ModelState<T>> for [T; 2] {
     fn from(state: ModelState<T>) -> Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::BUILD_VERSION;
-use lookbehind_common::blocks::BLOCK_ELEMENTS;
+use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::ClusterId;
 use lookbehind_identity::{CERTIFICATE, Folder, IdentityError, Watched};
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -268,7 +268,7 @@ fn start_owner(
         retention: config.retention.clone(),
         memory: config.memory,
         verification_key: getrandom::u64().map_err(system)?,
-        block_elements: BLOCK_ELEMENTS,
+        blocks: Blocks::new,
         exchange_key: exchange_key()?,
     };
     let heartbeat_interval = core_config.heartbeat_interval();

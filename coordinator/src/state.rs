@@ -56,7 +56,9 @@ mod workers;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
+use lookbehind_common::model_state::ModelState;
 
 pub use access::Caller;
 use arrivals::Arrivals;
@@ -117,8 +119,8 @@ pub struct CoreConfig {
     pub memory: u64,
     /// Secret from which the shards to be verified are drawn; see `resources.verify`.
     pub verification_key: u64,
-    /// Elements of a block of weights and gradients that workers exchange with each other.
-    pub block_elements: usize,
+    /// The blocks of weights and gradients that workers exchange with each other, from the lengths of the flat buffers.
+    pub blocks: fn(ModelState<usize>) -> Blocks,
     /// Secret from which the tickets of exchanges between workers are derived.
     pub exchange_key: [u8; 32],
 }

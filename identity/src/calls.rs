@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio_util::either::Either;
 use tonic::body::Body;
 use tonic::codegen::http::header::CONTENT_TYPE;
 use tonic::codegen::http::{Request, Response};
 use tonic::transport::Channel;
 use tower_service::Service;
 
+use crate::checked_stream::{CheckedStream, StreamCheck};
 use crate::client::Authorize;
 use crate::refusal::Mismatch;
 use crate::secured::Secured;
@@ -83,97 +85,54 @@ impl Heard {
 }
 
 /// A connection that looks at the first bytes which arrive in plain text.
+pub(crate) type Listened = CheckedStream<Secured, Listening>;
+
+/// A connection whose first bytes are noted, if they are in plain text.
+pub(crate) fn listened(stream: Secured, heard: Heard) -> Listened {
+    let plain = matches!(stream, Either::Left(_));
+    CheckedStream::new(stream, Listening { heard: plain.then_some(heard), failed: None })
+}
+
+/// Listens for the first bytes on a connection.
 #[derive(Debug)]
-pub(crate) struct Listened {
-    stream: Secured,
+pub(crate) struct Listening {
     /// Where to note them; `None` once that is done.
     heard: Option<Heard>,
     /// Why writing failed, while what has arrived is still to be read.
     failed: Option<io::Error>,
 }
 
-impl Listened {
-    pub(crate) fn new(stream: Secured, heard: Heard) -> Self {
-        let plain = matches!(stream, Secured::Plain(_));
-        Self { stream, heard: plain.then_some(heard), failed: None }
-    }
-
+impl StreamCheck<Secured> for Listening {
     /// Notes the first bytes, if they are not noted yet. Nothing follows from a connection that is closed without any.
-    fn note(&mut self, arrived: &[u8]) {
-        if let Some(heard) = self.heard.take_if(|_| !arrived.is_empty()) {
-            heard.note(arrived);
+    fn arrived(&mut self, bytes: &[u8]) {
+        if let Some(heard) = self.heard.take_if(|_| !bytes.is_empty()) {
+            heard.note(bytes);
         }
     }
 
-    /// The result of writing. A server of another kind answers and closes the connection, so that writing may fail before
-    /// its answer was read: then that is read first. A connection on which writing fails becomes readable.
-    fn written(
+    /// A server of another kind answers and closes the connection, so that writing may fail before its answer was read:
+    /// then that is read first. A connection on which writing fails becomes readable.
+    fn write(
         &mut self,
+        stream: &mut Secured,
         context: &mut Context<'_>,
-        result: Poll<io::Result<usize>>,
+        write: impl FnOnce(Pin<&mut Secured>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        let result = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => write(Pin::new(stream), context),
+        };
         let Poll::Ready(Err(error)) = result else { return result };
         if self.heard.is_some() {
             let mut bytes = [0; 16];
             let mut buffer = ReadBuf::new(&mut bytes);
-            if Pin::new(&mut self.stream).poll_read(context, &mut buffer).is_pending() {
+            if Pin::new(stream).poll_read(context, &mut buffer).is_pending() {
                 self.failed = Some(error);
                 return Poll::Pending;
             }
-            self.note(buffer.filled());
+            self.arrived(buffer.filled());
         }
         Poll::Ready(Err(error))
-    }
-}
-
-impl AsyncRead for Listened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.note(buffer.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Listened {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = match self.failed.take() {
-            Some(error) => Poll::Ready(Err(error)),
-            None => Pin::new(&mut self.stream).poll_write(context, bytes),
-        };
-        self.written(context, result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = match self.failed.take() {
-            Some(error) => Poll::Ready(Err(error)),
-            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
-        };
-        self.written(context, result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

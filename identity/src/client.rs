@@ -21,11 +21,11 @@ use tonic::transport::{Channel, Endpoint, Error};
 use tonic::{Request, Status};
 use tower_service::Service;
 
-use crate::calls::{Calls, Heard, Listened};
+use crate::calls::{Calls, Heard, Listened, listened};
 use crate::error::IdentityError;
 use crate::folder::{CERTIFICATE, Folder, provider};
 use crate::principal::Identity;
-use crate::secured::Secured;
+use crate::secured::{self, Secured, Socket};
 
 /// How long to wait for the server to refuse the client certificate. No refusal within this time counts as acceptance.
 const OPINION: Duration = Duration::from_secs(2);
@@ -196,8 +196,8 @@ impl Access {
 /// Waits for the server's verdict on the client certificate. A TLS 1.3 handshake ends on the client before that
 /// verdict arrives, and the first call would then fail without a reason. A server that sends nothing is taken to
 /// accept.
-async fn heed(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
-    let (tcp, tls) = stream.get_mut();
+async fn heed(stream: &mut TlsStream<Socket>) -> io::Result<()> {
+    let (Socket::Left(tcp), tls) = stream.get_mut() else { return Ok(()) };
     // In TLS 1.2 the server verifies the client certificate before the handshake ends.
     if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
         return Ok(());
@@ -280,7 +280,7 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { access, heard } = self.clone();
-        Box::pin(async move { open(&access).await.map(|stream| TokioIo::new(Listened::new(stream, heard))) })
+        Box::pin(async move { open(&access).await.map(|stream| TokioIo::new(listened(stream, heard))) })
     }
 }
 
@@ -288,15 +288,15 @@ async fn open(access: &Access) -> io::Result<Secured> {
     let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
     stream.set_nodelay(true)?;
     if access.origin.scheme_str() != Some("https") {
-        return Ok(Secured::Plain(stream));
+        return Ok(secured::plain(stream));
     }
     let tls = TlsConnector::from(access.client_config().map_err(io::Error::other)?);
     let name = ServerName::try_from(access.host.clone());
     let name = name.map_err(|error: InvalidDnsNameError| io::Error::other(error.to_string()))?;
-    let mut stream = tls.connect(name, stream).await?;
+    let mut stream = tls.connect(name, Socket::Left(stream)).await?;
     heed(&mut stream).await?;
-    let stream = Secured::Tls(Box::new(stream.into()));
-    let shown = stream.peer_certificate();
+    let stream = Secured::Right(Box::new(stream.into()));
+    let shown = secured::peer_certificate(&stream);
     // Otherwise a worker or user could pose as the coordinator with its own valid certificate.
     if let Some(Ok(identity)) = shown.map(Identity::of_certificate) {
         return Err(io::Error::other(format!(

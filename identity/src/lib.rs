@@ -16,25 +16,29 @@
 
 mod authority;
 mod calls;
+mod checked_stream;
 mod client;
 mod error;
 mod folder;
 pub mod peers;
 mod principal;
 mod refusal;
-mod secured;
+pub mod secured;
 mod server;
+mod socket_name;
 mod tokens;
 mod validity;
 
 pub use authority::{Issued, Left, Provided, Tightened, Wanted, provide};
 pub use calls::Calls;
+pub use checked_stream::{CheckedStream, Described, StreamCheck};
 pub use client::{Access, AccessError, Authorize, ConnectError};
 pub use error::IdentityError;
 pub use folder::{CA, CERTIFICATE, Folder, KEY, TOKEN, TOKENS};
 pub use principal::{Identity, Role, UnknownRole};
 pub use refusal::{Mismatch, Refusal};
-pub use secured::Secured;
+pub use secured::{Secured, Socket};
 pub use server::{GuardedServer, Watched};
+pub use socket_name::SocketName;
 pub use tokens::{Entry, EqualTokens, Token, Tokens};
 pub use validity::{Standing, Validity};

@@ -24,7 +24,8 @@ use tower_service::Service;
 
 use crate::error::IdentityError;
 use crate::folder::provider;
-use crate::secured::Secured;
+use crate::secured::{Secured, Socket};
+use crate::socket_name::SocketName;
 
 /// The name in every such certificate. Nobody compares it: the fingerprint counts.
 const NAME: &str = "lookbehind-peer";
@@ -130,6 +131,15 @@ impl Known for Fingerprint {
     }
 }
 
+/// Where a worker takes connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Host and port.
+    pub address: String,
+    /// For processes of its machine.
+    pub socket: Option<SocketName>,
+}
+
 /// A channel to another worker, which connects on first use. With a certificate and the other's fingerprint it is
 /// encrypted; without them it is in plain text.
 ///
@@ -137,17 +147,16 @@ impl Known for Fingerprint {
 /// If the library refuses the certificate.
 pub fn channel(
     endpoint: &Endpoint,
-    address: String,
+    place: Place,
     secured: Option<(&PeerCertificate, Fingerprint)>,
 ) -> Result<Channel, IdentityError> {
     let tls = secured.map(|(own, other)| own.client(other)).transpose()?;
-    Ok(endpoint.connect_with_connector_lazy(Connector { address: address.into(), tls }))
+    Ok(endpoint.connect_with_connector_lazy(Connector { place: Arc::new(place), tls }))
 }
 
 #[derive(Clone, Debug)]
 struct Connector {
-    /// Host and port.
-    address: Arc<str>,
+    place: Arc<Place>,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -161,18 +170,30 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { address, tls } = self.clone();
-        Box::pin(async move { open(&address, tls).await.map(TokioIo::new) })
+        let Self { place, tls } = self.clone();
+        Box::pin(async move { open(&place, tls).await.map(TokioIo::new) })
     }
 }
 
-async fn open(address: &str, tls: Option<Arc<ClientConfig>>) -> io::Result<Secured> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let Some(tls) = tls else { return Ok(Secured::Plain(stream)) };
+async fn open(place: &Place, tls: Option<Arc<ClientConfig>>) -> io::Result<Secured> {
+    let stream = reach(place).await?;
+    let Some(tls) = tls else { return Ok(Secured::Left(stream)) };
     let name = ServerName::try_from(NAME).map_err(io::Error::other)?;
     let stream = TlsConnector::from(tls).connect(name, stream).await?;
-    Ok(Secured::Tls(Box::new(stream.into())))
+    Ok(Secured::Right(Box::new(stream.into())))
+}
+
+/// Opens a connection within the machine if the other worker is on it, else over TCP.
+async fn reach(place: &Place) -> io::Result<Socket> {
+    if let Some(name) = place.socket
+        && let Ok(stream) = name.connect().await
+    {
+        tracing::debug!(address = place.address, "the other worker is on this machine");
+        return Ok(Socket::Right(stream));
+    }
+    let stream = TcpStream::connect(&place.address).await?;
+    stream.set_nodelay(true)?;
+    Ok(Socket::Left(stream))
 }
 
 /// Accepts the certificates of known workers and no others, on either side of a connection.

@@ -14,6 +14,8 @@ WORKER_FILE = REPOSITORY / "deploy/compose.worker.yaml"
 PROJECT = "lookbehind-test"
 # The project of the workers that stand for those of another machine.
 ELSEWHERE = f"{PROJECT}-elsewhere"
+# The projects of two more machines, whose workers reach each other.
+MACHINES = (f"{PROJECT}-peer-1", f"{PROJECT}-peer-2")
 
 
 def command(*arguments, limit=120, check=True, environment=None):
@@ -108,7 +110,8 @@ class Cluster:
 
     def all_containers(self):
         """Identities of everything that belongs to this cluster."""
-        return listed(PROJECT, everything=True) + listed(ELSEWHERE, everything=True)
+        peers = [container for machine in MACHINES for container in listed(machine, everything=True)]
+        return listed(PROJECT, everything=True) + listed(ELSEWHERE, everything=True) + peers
 
     def network(self):
         """The network of coordinator and workers."""

@@ -69,7 +69,8 @@ def check_rotation(cluster, report):
 
 
 def check_other_machine(cluster, report, digest):
-    """Workers of compose.worker.yaml on another network, which reach the coordinator by its published port alone."""
+    """Workers of compose.worker.yaml on another network, which reach the coordinator by its published port alone. Returns
+    the folder of their credentials."""
     gateway = cluster.gateway()
     cluster.environment |= {"LOOKBEHIND_BIND": gateway, "LOOKBEHIND_HOST": gateway}
     cluster.host = gateway
@@ -84,3 +85,4 @@ def check_other_machine(cluster, report, digest):
     found = cluster.cli.call("submit", DIGITS, "--watch")[-1]["summary"]["digest"]
     report.check("workers of compose.worker.yaml come to the same digest", found == digest, f"{found}, not {digest}")
     cluster.elsewhere("down", "--volumes")
+    return folder

@@ -126,8 +126,9 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let (root, remote) = (config.data.clone(), config.remote.clone());
     let environment = DataEnvironment { remote, ..DataEnvironment::local(root, config.memory_limit) };
-    let backend = Arc::new(CandleBackend::new(registry, environment).on(&config.device)?);
-    run_backend(config, backend, shutdown).await
+    let backend = CandleBackend::new(registry, environment).on(&config.device)?;
+    let backend = if config.in_process.is_some() { backend } else { backend.over_network() };
+    run_backend(config, Arc::new(backend), shutdown).await
 }
 
 /// Runs a worker with any backend.
@@ -165,7 +166,8 @@ async fn listen(config: &WorkerConfig, access: &Access) -> Result<Option<Listeni
         PeerListen::At(address) => address,
         PeerListen::Auto | PeerListen::Off => SocketAddr::new(own, 0),
     };
-    Listening::start(address, own, config.advertise.as_deref(), access.is_secured()).await.map(Some)
+    let (advertise, metrics) = (config.advertise.as_deref(), config.metrics.clone());
+    Listening::start(address, own, advertise, access.is_secured(), metrics).await.map(Some)
 }
 
 /// Runs one session after the other, until there is a reason to stop.

@@ -66,3 +66,18 @@ fn a_digest_depends_on_every_block() {
     assert_eq!((before[0], before[1] == after[1]), (after[0], false));
     assert_ne!(BlockDigest::of_all(&before), BlockDigest::of_all(&after));
 }
+
+#[test]
+fn a_large_model_has_about_a_thousand_blocks_and_a_small_one_few() {
+    for (elements, size, count) in [
+        (BLOCK_ELEMENTS, BLOCK_ELEMENTS, 1),
+        (4 * BLOCK_ELEMENTS - 1, BLOCK_ELEMENTS, 4),
+        (4 * BLOCK_ELEMENTS, 1 << 14, 64),
+        (11_700_000, 1 << 14, 715),
+        (25_000_000, 1 << 15, 763),
+        (1 << 30, BLOCK_ELEMENTS, 4096),
+    ] {
+        let blocks = blocks(elements, 0);
+        assert_eq!((blocks.place(0).1.len(), blocks.count()), (size, count), "{elements}");
+    }
+}

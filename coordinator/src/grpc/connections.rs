@@ -8,17 +8,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lookbehind_identity::{Identity, Role, Secured};
+use lookbehind_identity::{CheckedStream, Described, Identity, Role, Secured, Socket, StreamCheck, secured};
 use lookbehind_telemetry::source::Source;
 use lookbehind_telemetry::throttle::Throttle;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::transport::server::Connected;
 
 use super::callers::{Guard, Peer};
 use super::door::{Door, Doors};
@@ -123,7 +121,7 @@ impl Acceptor {
 
 impl Queues {
     async fn put(&self, connection: Connection) {
-        let queue = if connection.is_of_worker { &self.workers } else { &self.others };
+        let queue = if connection.asked().is_of_worker { &self.workers } else { &self.others };
         // An error means that the server has ended.
         let _ = queue.send(Ok(connection)).await;
     }
@@ -143,10 +141,10 @@ impl Opening {
         let config = self.guard.as_ref().map(|guard| Arc::clone(&guard.borrow().grpc));
         let stream = match config {
             Some(config) => tokio::select! {
-                accepted = tokio::time::timeout(self.patience, Secured::accept(stream, config)) => accepted??,
+                accepted = tokio::time::timeout(self.patience, secured::accept(Socket::Left(stream), config)) => accepted??,
                 () = place.door.closing().cancelled() => return Err(made_room()),
             },
-            None => Secured::Plain(stream),
+            None => secured::plain(stream),
         };
         Ok(self.connection(stream, place))
     }
@@ -163,7 +161,7 @@ impl Opening {
     fn connection(&self, stream: Secured, place: Counted) -> Connection {
         // For the timer.
         let _context = self.sockets.enter();
-        let certificate = stream.peer_certificate().map(Identity::of_certificate);
+        let certificate = secured::peer_certificate(&stream).map(Identity::of_certificate);
         let is_of_worker = match (&self.guard, &certificate) {
             (None, _) => true,
             (Some(_), Some(Ok(identity))) => identity.role == Role::Worker,
@@ -174,7 +172,7 @@ impl Opening {
         let closing = Box::pin(door.closing().clone().cancelled_owned());
         let peer = Peer { certificate, door, calls: Arc::new(rate(CALLS)), received };
         let unused = Some(Box::pin(tokio::time::sleep(self.patience)));
-        Connection { stream, peer, is_of_worker, unused, closing, _place: place }
+        Connection::new(stream, Use { peer, is_of_worker, unused, closing, _place: place })
     }
 
     fn note_failure(&self, address: SocketAddr, error: &io::Error) {
@@ -193,8 +191,10 @@ fn made_room() -> io::Error {
 }
 
 /// A connection that occupies a slot until it is dropped.
-pub(super) struct Connection {
-    stream: Secured,
+pub(super) type Connection = CheckedStream<Secured, Use>;
+
+/// What a connection is used for, and whether it may be used any longer.
+pub(super) struct Use {
     peer: Peer,
     is_of_worker: bool,
     /// Expires if no call is authorized in time; `None` once a call has been.
@@ -224,10 +224,10 @@ impl Drop for Counted {
     }
 }
 
-impl Connection {
+impl StreamCheck<Secured> for Use {
     /// Fails once the connection has to be closed, or has been unused for too long, so that clients that only connect do
     /// not occupy places. Both directions ask, because a connection whose client does not read is only written to.
-    fn check_use(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.closing.as_mut().poll(context).is_ready() {
             return Err(made_room());
         }
@@ -242,54 +242,10 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
+impl Described<Secured> for Use {
+    type Info = Peer;
 
-    fn connect_info(&self) -> Peer {
+    fn info(&self, _: &Secured) -> Peer {
         self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check_use(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check_use(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check_use(context)?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_use(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

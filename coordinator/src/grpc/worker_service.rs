@@ -90,9 +90,10 @@ fn entropy() -> Result<u128, Status> {
 
 fn registration(register: v1::Register) -> Registration {
     let v1::Register { protocol, version, name, device, endpoint } = register;
-    let endpoint = endpoint.map(|v1::PeerEndpoint { address, fingerprint }| PeerEndpoint {
+    let endpoint = endpoint.map(|v1::PeerEndpoint { address, fingerprint, socket }| PeerEndpoint {
         address,
         fingerprint: fingerprint.as_ref().try_into().ok(),
+        socket: socket.as_ref().try_into().ok(),
     });
     Registration { protocol, version, name, device, endpoint }
 }
@@ -290,6 +291,7 @@ fn exchange(plan: &ExchangePlan) -> v1::Exchange {
         endpoint: Some(v1::PeerEndpoint {
             address: peer.endpoint.address.clone(),
             fingerprint: peer.endpoint.fingerprint.map(|bytes| bytes.to_vec()).unwrap_or_default().into(),
+            socket: peer.endpoint.socket.map(|bytes| bytes.to_vec()).unwrap_or_default().into(),
         }),
     };
     let range = |(blocks, owner): &(BlockRange, Option<SessionId>)| v1::OwnedRange {

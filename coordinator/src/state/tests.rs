@@ -37,7 +37,7 @@ pub(super) fn config() -> CoreConfig {
         retention: Retention::default(),
         memory: 1 << 30,
         verification_key: 1,
-        block_elements: 4,
+        blocks: |lengths| Blocks::of_size(lengths, 4),
         exchange_key: [1; 32],
     }
 }

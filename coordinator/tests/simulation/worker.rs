@@ -144,6 +144,7 @@ impl World {
             endpoint: self.workers[number].listens.then(|| PeerEndpoint {
                 address: format!("worker-{number}:1"),
                 fingerprint: Some([number as u8; 32]),
+                socket: None,
             }),
         };
         self.send_stream_up(stream, Up::Register(registration));

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
 use lookbehind_coordinator::state::{CoreConfig, KeepLimits, Retention, Sharing, WorkerGraceThen};
 
@@ -250,7 +251,7 @@ impl World {
             retention: Retention::default(),
             memory: 1 << 20,
             verification_key: self.seed,
-            block_elements: BLOCK,
+            blocks: |lengths| Blocks::of_size(lengths, BLOCK),
             exchange_key: [self.incarnation as u8; 32],
         }
     }

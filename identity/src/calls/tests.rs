@@ -21,7 +21,7 @@ async fn an_answer_is_heard_although_writing_fails_before_it_was_read() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let heard = Heard::default();
-    let mut listened = Listened::new(Secured::Plain(stream), heard.clone());
+    let mut listened = listened(crate::secured::plain(stream), heard.clone());
     let (mut server, _) = listener.accept().await.unwrap();
     server.write_all(&[0x15, 3, 3, 0, 2, 2, 50]).await.unwrap();
     drop(server);

@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::secured;
 
 #[derive(Debug)]
 struct Only(Vec<Fingerprint>);
@@ -21,17 +22,17 @@ async fn meet(
     expected: Fingerprint,
 ) -> (io::Result<Option<Fingerprint>>, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let place = Place { address: listener.local_addr().unwrap().to_string(), socket: None };
     let config = server.server(Arc::new(Only(known))).unwrap();
     let serving = async {
         let (stream, _) = listener.accept().await?;
-        let mut stream = Secured::accept(stream, config).await?;
+        let mut stream = secured::accept(Socket::Left(stream), config).await?;
         let byte = stream.read_u8().await?;
         stream.write_u8(byte).await?;
-        Ok(stream.peer_certificate().map(Fingerprint::of))
+        Ok(secured::peer_certificate(&stream).map(Fingerprint::of))
     };
     let calling = async {
-        let mut stream = open(&address, Some(client.client(expected).unwrap())).await?;
+        let mut stream = open(&place, Some(client.client(expected).unwrap())).await?;
         stream.write_u8(7).await?;
         stream.read_u8().await
     };
@@ -59,4 +60,22 @@ async fn a_server_with_another_certificate_is_refused() {
     let (server, client) = (PeerCertificate::create().unwrap(), PeerCertificate::create().unwrap());
     let (seen, through) = meet(&server, vec![client.fingerprint()], &client, client.fingerprint()).await;
     assert!(seen.is_err() && !through);
+}
+
+#[tokio::test]
+async fn a_worker_of_this_machine_is_reached_by_its_socket_and_another_one_over_tcp() {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let name = SocketName::random().unwrap();
+    let unix = name.listen().unwrap();
+    let here = Place { address: address.clone(), socket: Some(name) };
+    let (reached, accepted) = tokio::join!(reach(&here), unix.accept());
+    assert!(matches!(reached.unwrap(), Socket::Right(_)) && accepted.is_ok());
+    // Nobody of this machine listens under that name.
+    let elsewhere = Place { address, socket: Some(SocketName::random().unwrap()) };
+    let (reached, accepted) = tokio::join!(reach(&elsewhere), tcp.accept());
+    assert!(matches!(reached.unwrap(), Socket::Left(_)) && accepted.is_ok());
+    drop(unix);
+    let (reached, accepted) = tokio::join!(reach(&here), tcp.accept());
+    assert!(matches!(reached.unwrap(), Socket::Left(_)) && accepted.is_ok(), "a socket that has gone");
 }

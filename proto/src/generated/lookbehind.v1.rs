@@ -2891,6 +2891,10 @@ pub struct PeerEndpoint {
     /// BLAKE3 hash of the certificate (DER) with which the worker serves and connects, 32 bytes; empty in plain text.
     #[prost(bytes = "bytes", tag = "2")]
     pub fingerprint: ::prost::bytes::Bytes,
+    /// Random part of the name of the abstract Unix socket on which the worker takes connections of processes of its machine,
+    /// 16 bytes; empty if there is none. Whoever cannot connect to it is on another machine and uses the address.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub socket: ::prost::bytes::Bytes,
 }
 /// The worker is registered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4451,6 +4455,9 @@ pub struct FetchWeightsRequest {
     /// Session of the worker that is meant: addresses may be taken over by another one.
     #[prost(uint64, tag = "3")]
     pub session: u64,
+    /// Session of the worker that calls, by which the other one accounts for what it sends.
+    #[prost(uint64, tag = "4")]
+    pub caller: u64,
 }
 /// Request of FetchPartial.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4467,6 +4474,9 @@ pub struct FetchPartialRequest {
     /// Session of the worker that is meant: addresses may be taken over by another one.
     #[prost(uint64, tag = "4")]
     pub session: u64,
+    /// Session of the worker that calls, by which the other one accounts for what it sends.
+    #[prost(uint64, tag = "5")]
+    pub caller: u64,
 }
 /// One part of an answer: an empty header, then for each block one chunk and its digest. Offsets of chunks count from the
 /// first byte of the first block of the range.

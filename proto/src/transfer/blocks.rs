@@ -3,8 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::Stream;
-use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
-use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
+use lookbehind_common::blocks::{BlockDigest, BlockRange};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -60,55 +59,52 @@ impl<S: Stream<Item = Result<Block, Status>>> Stream for Pieces<S> {
 /// Reads blocks from the answer to a call that fetches them.
 pub struct BlockReader {
     incoming: Incoming,
-    blocks: Blocks,
     range: BlockRange,
     next: u32,
     offset: u64,
-    memory: FlatBufferPool,
 }
 
 impl BlockReader {
-    /// Reads the blocks of `range` into memory of `memory`.
-    pub fn new(body: Body, blocks: Blocks, range: BlockRange, memory: FlatBufferPool) -> Self {
-        Self { incoming: Incoming::new(body), blocks, range, next: range.first, offset: 0, memory }
+    /// Reads the blocks of `range`.
+    pub fn new(body: Body, range: BlockRange) -> Self {
+        Self { incoming: Incoming::new(body), range, next: range.first, offset: 0 }
     }
 
-    /// The next block, verified by the digest that was sent with it, and its number; `None` after the last one.
+    /// The number of the next block; `None` after the last one.
+    pub fn next_number(&self) -> Option<u32> {
+        (self.next < self.range.end).then_some(self.next)
+    }
+
+    /// Reads the next block into memory of its length, which is complete only if this succeeds. Returns its digest, which
+    /// is that of the block and that which was sent with it.
     ///
     /// # Errors
     /// If the call ends early or with an error, a block has another length or place than it should, or its digest
     /// differs.
-    pub async fn next(&mut self) -> Result<Option<(u32, FlatBuffer, BlockDigest)>, IncomingError> {
-        if self.next == self.range.end {
-            return Ok(None);
-        }
-        let number = self.next;
-        let (kind, elements) = self.blocks.place(number);
-        let (format, mut block) = (self.blocks.format(kind), self.memory.lend(elements.len()));
-        let length = block.len() * format.bytes();
+    pub async fn read(&mut self, block: &mut [u8]) -> Result<BlockDigest, IncomingError> {
         let (mut filled, mut begun) = (0, false);
         loop {
             match self.incoming.next().await? {
-                Some(Event::Header(_)) if number == self.range.first && !begun => {}
-                Some(Event::Chunk { offset, length: found }) if !begun => {
-                    if offset != self.offset || found != length {
+                Some(Event::Header(_)) if self.next == self.range.first && !begun => {}
+                Some(Event::Chunk { offset, length }) if !begun => {
+                    if offset != self.offset || length != block.len() {
                         return Err(TransferError::OutOfOrder { expected: self.offset, found: offset }.into());
                     }
                     begun = true;
                 }
                 Some(Event::Data(data)) if begun => {
                     // The parser returns no more data than the chunk's length.
-                    format.place(&mut block, filled, &data);
+                    block[filled..filled + data.len()].copy_from_slice(&data);
                     filled += data.len();
                 }
-                Some(Event::Trailer(trailer)) if begun && filled == length => {
-                    let digest = self.blocks.digest(number, &block);
+                Some(Event::Trailer(trailer)) if begun && filled == block.len() => {
+                    let digest = BlockDigest::of(block);
                     if trailer.checksum.as_ref() != digest.as_bytes() {
                         return Err(TransferError::Checksum.into());
                     }
                     self.next += 1;
-                    self.offset += length as u64;
-                    return Ok(Some((number, block, digest)));
+                    self.offset += block.len() as u64;
+                    return Ok(digest);
                 }
                 Some(_) => {
                     let expected = "a block and its digest";

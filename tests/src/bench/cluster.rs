@@ -35,7 +35,7 @@ pub struct BenchJob {
 }
 
 impl BenchJob {
-    fn spec(&self) -> Result<v1::JobSpec, Failure> {
+    pub(super) fn spec(&self) -> Result<v1::JobSpec, Failure> {
         let Self { parameters, shards, steps, optimizer, exchange, workers } = self;
         let exchange = exchange.as_str();
         let text = format!(
@@ -57,37 +57,34 @@ impl BenchJob {
 
     async fn run_as(&self, access: &Access, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
         let mut steps = Vec::new();
-        self.watch(access, |step| steps.push(step)).await?;
+        watch(self.spec()?, access, |step| steps.push(step)).await?;
         let together = steps.iter().position(|step| step.workers as usize == self.workers);
         let first = together.ok_or("no outer step had all workers")? + warmup;
         Ok(steps.split_off(first.min(steps.len())))
     }
+}
 
-    /// Runs the job to its end, and passes on the metrics of each outer step when they come.
-    ///
-    /// # Errors
-    /// If the coordinator cannot be reached, or the job fails.
-    pub(super) async fn watch(
-        &self,
-        access: &Access,
-        mut on_step: impl FnMut(v1::OuterStepMetrics),
-    ) -> Result<(), Failure> {
-        let mut client = JobServiceClient::new(access.connect(&access.endpoint()).await?);
-        let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(self.spec()?) };
-        let job = client.create_job(request).await?.into_inner().job.ok_or("no job came")?;
-        let request = v1::WatchJobRequest { job_id: job.id.clone(), ..Default::default() };
-        let mut events = client.watch_job(request).await?.into_inner();
-        while let Some(event) = events.message().await? {
-            match event.event {
-                Some(Event::Step(step)) => on_step(step),
-                Some(Event::Notice(notice)) if notice.state() == v1::JobState::Failed => {
-                    return Err(notice.message.into());
-                }
-                _ => {}
+/// Runs a job to its end, and passes on the metrics of each outer step when they come.
+pub(super) async fn watch(
+    spec: v1::JobSpec,
+    access: &Access,
+    mut on_step: impl FnMut(v1::OuterStepMetrics),
+) -> Result<(), Failure> {
+    let mut client = JobServiceClient::new(access.connect(&access.endpoint()).await?);
+    let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(spec) };
+    let job = client.create_job(request).await?.into_inner().job.ok_or("no job came")?;
+    let request = v1::WatchJobRequest { job_id: job.id.clone(), ..Default::default() };
+    let mut events = client.watch_job(request).await?.into_inner();
+    while let Some(event) = events.message().await? {
+        match event.event {
+            Some(Event::Step(step)) => on_step(step),
+            Some(Event::Notice(notice)) if notice.state() == v1::JobState::Failed => {
+                return Err(notice.message.into());
             }
+            _ => {}
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Runs a job in a cluster inside this process.

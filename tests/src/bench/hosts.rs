@@ -119,7 +119,7 @@ impl Host {
 /// Hosts that reach each other through one bridge.
 pub struct Hosts {
     hosts: Vec<Host>,
-    _bridge: Namespace,
+    bridge: Namespace,
 }
 
 impl Hosts {
@@ -134,7 +134,7 @@ impl Hosts {
         for (number, rate) in rates.iter().enumerate() {
             let namespace = Namespace::create()?;
             let address = Ipv4Addr::new(10, 77, 0, u8::try_from(number + 1)?);
-            let (port, holder) = (format!("port{number}"), namespace.0.id());
+            let (port, holder) = (port(number), namespace.0.id());
             let near = [
                 format!("link add {port} type veth peer name {INTERFACE} netns {holder}"),
                 format!("link set {port} master bridge"),
@@ -151,7 +151,17 @@ impl Hosts {
             namespace.batch("tc", &[token_bucket(INTERFACE, *rate)])?;
             hosts.push(Host { namespace, address });
         }
-        Ok(Self { hosts, _bridge: bridge })
+        Ok(Self { hosts, bridge })
+    }
+
+    /// Gives the link of a host another rate.
+    ///
+    /// # Errors
+    /// If there is no such host, or its token buckets cannot be changed.
+    pub fn set_rate(&self, index: usize, rate: f64) -> Result<(), Failure> {
+        let host = self.get(index)?;
+        self.bridge.batch("tc", &[token_bucket(&port(index), rate)])?;
+        host.namespace.batch("tc", &[token_bucket(INTERFACE, rate)])
     }
 
     /// A host by its index in the rates.
@@ -163,8 +173,13 @@ impl Hosts {
     }
 }
 
+/// The name of the bridge's port for a host.
+fn port(index: usize) -> String {
+    format!("port{index}")
+}
+
 fn token_bucket(device: &str, rate: f64) -> String {
     let bits = rate * MEGABIT;
     let burst = (bits / 8.0 * BURST_SECONDS).max(LEAST_BURST);
-    format!("qdisc add dev {device} root tbf rate {bits:.0}bit burst {burst:.0} latency 100ms")
+    format!("qdisc replace dev {device} root tbf rate {bits:.0}bit burst {burst:.0} latency 100ms")
 }

@@ -3,6 +3,7 @@
 
 mod backend;
 mod cluster;
+mod disturbance;
 mod hosts;
 mod processors;
 mod report;
@@ -14,6 +15,7 @@ mod stream;
 
 pub use backend::ConstantBackend;
 pub use cluster::{BenchJob, Outside, run_inside};
+pub use disturbance::{Disturbed, Fault};
 pub use hosts::{Host, Hosts, INTERFACE, Unavailable};
 pub use processors::{Processors, peak_bytes};
 pub use report::{Samples, Table, rounds};

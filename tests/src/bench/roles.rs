@@ -8,7 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_coordinator::{Config, Coordinator};
+use lookbehind_worker::compute::{Backend, CandleBackend};
+use lookbehind_worker::data::DataEnvironment;
+use lookbehind_worker::registry::Registry;
 use lookbehind_worker::{WorkerConfig, run_backend};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
 
 use super::hosts::{Host, Unavailable};
@@ -31,10 +35,13 @@ pub enum Role {
     Driver,
     /// A coordinator whose state is in the given folder; it requires credentials if the folder contains its own.
     Coordinator(String),
-    /// A coordinator that listens on all interfaces and has a temporary folder for its state.
-    OpenCoordinator,
+    /// A coordinator that listens on all interfaces and has a temporary folder for its state; it requires credentials if
+    /// the given folder of all credentials is not empty text.
+    OpenCoordinator(String),
     /// A worker for the coordinator at the given address, optionally followed by a space and a folder of credentials.
     Worker(String),
+    /// As [`Role::Worker`], with the models and data of every worker, on one thread.
+    Trainer(String),
     /// Creates a job and prints its outer steps; see `spread`.
     Runner(String),
     /// The receiving end of a stream; see `stream`.
@@ -49,8 +56,9 @@ impl Role {
         let argument = std::env::var(ARGUMENT).unwrap_or_default();
         match std::env::var(ROLE).as_deref() {
             Ok("coordinator") => Self::Coordinator(argument),
-            Ok("open-coordinator") => Self::OpenCoordinator,
+            Ok("open-coordinator") => Self::OpenCoordinator(argument),
             Ok("worker") => Self::Worker(argument),
+            Ok("trainer") => Self::Trainer(argument),
             Ok("runner") => Self::Runner(argument),
             Ok("receiver") => Self::Receiver(argument.parse().unwrap_or(0)),
             Ok("sender") => Self::Sender(argument),
@@ -73,8 +81,9 @@ impl Role {
         let (role, argument) = match self {
             Self::Driver => ("driver", String::new()),
             Self::Coordinator(state) => ("coordinator", state.clone()),
-            Self::OpenCoordinator => ("open-coordinator", String::new()),
+            Self::OpenCoordinator(credentials) => ("open-coordinator", credentials.clone()),
             Self::Worker(url) => ("worker", url.clone()),
+            Self::Trainer(url) => ("trainer", url.clone()),
             Self::Runner(job) => ("runner", job.clone()),
             Self::Receiver(bytes) => ("receiver", bytes.to_string()),
             Self::Sender(argument) => ("sender", argument.clone()),
@@ -91,8 +100,13 @@ impl Role {
         let ended = match self {
             Self::Driver => driver(),
             Self::Coordinator(state) => serve(coordinate(state)),
-            Self::OpenCoordinator => serve(coordinate_openly()),
-            Self::Worker(url) => serve(work(url)),
+            Self::OpenCoordinator(credentials) => serve(coordinate_openly(credentials)),
+            Self::Worker(url) => with_driver(|gone| work(url, Arc::new(ConstantBackend), gone)),
+            Self::Trainer(url) => with_driver(|gone| {
+                let environment = DataEnvironment::local(".".into(), WorkerConfig::DEFAULT_MEMORY_LIMIT);
+                let backend = CandleBackend::new(Registry::builtin(), environment).with_threads(1);
+                work(url, Arc::new(backend.over_network()), gone)
+            }),
             Self::Runner(job) => serve(spread::run_job(job)),
             Self::Receiver(bytes) => with_driver(|_| stream::receive(bytes)),
             Self::Sender(argument) => with_driver(|_| stream::send(&argument)),
@@ -117,6 +131,11 @@ impl Process {
     /// Its process id.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// The next line that it prints.
@@ -169,11 +188,13 @@ async fn coordinate(state: String) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-async fn coordinate_openly() -> Result<(), Failure> {
+async fn coordinate_openly(credentials: String) -> Result<(), Failure> {
     let state = tempfile::tempdir()?;
+    let credentials = (!credentials.is_empty()).then(|| Path::new(&credentials).join("coordinator"));
     let config = Config {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        plaintext: true,
+        plaintext: credentials.is_none(),
+        credentials,
         ..Config::new(state.path().join("state"))
     };
     let coordinator = Coordinator::start(config).await?;
@@ -181,12 +202,13 @@ async fn coordinate_openly() -> Result<(), Failure> {
     std::future::pending().await
 }
 
-async fn work(argument: String) -> Result<(), Failure> {
+/// Works until the driver ends: a worker leaves in order, so that nothing of it outlives its runtime.
+fn work(argument: String, backend: Arc<dyn Backend>, gone: CancellationToken) -> Result<(), Failure> {
     let (url, credentials) = match argument.split_once(' ') {
         Some((url, credentials)) => (url.to_owned(), Some(credentials.into())),
         None => (argument, None),
     };
     let config = WorkerConfig::new(url, format!("w{}", std::process::id()), ".".into());
     let config = WorkerConfig { credentials, ..config };
-    Ok(run_backend(config, Arc::new(ConstantBackend), CancellationToken::new()).await?)
+    Ok(tokio::runtime::Runtime::new()?.block_on(run_backend(config, backend, gone))?)
 }

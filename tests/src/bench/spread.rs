@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use lookbehind_identity::Access;
+use lookbehind_common::job::parse_toml;
+use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
+use lookbehind_proto::wire;
+use tempfile::TempDir;
 
-use super::cluster::BenchJob;
+use super::cluster::{BenchJob, watch};
 use super::hosts::{Host, Hosts};
 use super::processors::{peak_bytes, processor_seconds, processors};
 use super::roles::{Process, Role};
@@ -64,24 +67,84 @@ pub struct Measured {
 pub struct Spread<'a> {
     host: &'a Host,
     url: String,
-    workers: Vec<Process>,
+    /// Folder of all credentials; `None` in plain text.
+    credentials: Option<TempDir>,
+    pub(super) workers: Vec<Process>,
     coordinator: Process,
 }
 
 impl<'a> Spread<'a> {
-    /// Starts the processes.
+    /// Starts the processes; with `guarded`, all connections are encrypted.
     ///
     /// # Errors
-    /// If there are not enough hosts, or a process cannot be started.
-    pub fn start(hosts: &'a Hosts, placement: Placement, workers: usize) -> Result<Self, Failure> {
+    /// If there are not enough hosts, credentials cannot be created, or a process cannot be started.
+    pub fn start(
+        hosts: &'a Hosts,
+        placement: Placement,
+        workers: usize,
+        guarded: bool,
+    ) -> Result<Self, Failure> {
+        Self::start_as(Role::Worker, hosts, placement, workers, guarded)
+    }
+
+    /// As [`Spread::start`], with workers that can train models.
+    ///
+    /// # Errors
+    /// As [`Spread::start`].
+    pub fn start_trainers(hosts: &'a Hosts, placement: Placement, workers: usize) -> Result<Self, Failure> {
+        Self::start_as(Role::Trainer, hosts, placement, workers, false)
+    }
+
+    fn start_as(
+        role: fn(String) -> Role,
+        hosts: &'a Hosts,
+        placement: Placement,
+        workers: usize,
+        guarded: bool,
+    ) -> Result<Self, Failure> {
         let host = hosts.get(0)?;
-        let mut coordinator = Role::OpenCoordinator.spawn_on(host)?;
-        let url = format!("http://{}:{}", host.address, coordinator.line()?);
+        let credentials = guarded.then(|| credentials(host)).transpose()?;
+        let root = credentials.as_ref().map(|root| root.path().to_string_lossy().into_owned());
+        let mut coordinator = Role::OpenCoordinator(root.clone().unwrap_or_default()).spawn_on(host)?;
+        let scheme = if guarded { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{}", host.address, coordinator.line()?);
+        let argument = root.map_or_else(|| url.clone(), |root| format!("{url} {root}/worker"));
         let first = placement.first_worker();
         let workers = (first..first + workers)
-            .map(|index| Role::Worker(url.clone()).spawn_on(hosts.get(index)?))
+            .map(|index| role(argument.clone()).spawn_on(hosts.get(index)?))
             .collect::<Result<_, Failure>>()?;
-        Ok(Self { host, url, workers, coordinator })
+        Ok(Self { host, url, credentials, workers, coordinator })
+    }
+
+    /// Seconds of the last `measured` of the `steps` outer steps of the job in a text.
+    ///
+    /// # Errors
+    /// If the job does not succeed, or takes longer than `limit`.
+    pub fn train(
+        &self,
+        text: &str,
+        steps: usize,
+        measured: usize,
+        limit: Duration,
+    ) -> Result<Samples, Failure> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("job.toml");
+        std::fs::write(&file, text)?;
+        let mut runner = self.runner(&format!("@{}", file.display()), steps as u64, limit)?;
+        let seconds: Vec<f64> =
+            (0..steps).map(|_| runner.step().map(|step| step.total)).collect::<Result<_, _>>()?;
+        Ok(seconds.into_iter().skip(steps.saturating_sub(measured)).collect())
+    }
+
+    /// Starts a process that runs a job of at most this many outer steps on all workers, and prints each of them. `model`:
+    /// a scheme, `:` and a number of parameters, or `@` and the file of a job.
+    pub(super) fn runner(&self, model: &str, steps: u64, limit: Duration) -> Result<Runner, Failure> {
+        let (workers, url) = (self.workers.len(), &self.url);
+        let folder = self.credentials.as_ref().map(|root| root.path().join("admin"));
+        let folder = folder.map_or_else(|| "-".to_owned(), |folder| folder.to_string_lossy().into_owned());
+        let job = format!("{url} {folder} {workers} {model} {steps} {}", limit.as_secs());
+        // The runner is on the coordinator's host, so that its messages do not cross the link.
+        Ok(Runner(Role::Runner(job).spawn_on(self.host)?))
     }
 
     /// Measures `gradients` exchanges of a model of `parameters` parameters, unless they take longer than `limit` together.
@@ -97,17 +160,11 @@ impl<'a> Spread<'a> {
     ) -> Result<Measured, Failure> {
         let (workers, skipped) = (self.workers.len(), JOINING + WARMUP);
         let steps = skipped + SPARE * gradients;
-        let job = format!("{} {scheme} {workers} {parameters} {steps} {}", self.url, limit.as_secs());
-        // The runner is on the coordinator's host, so that its messages do not cross the link.
-        let mut runner = Role::Runner(job).spawn_on(self.host)?;
+        let mut runner = self.runner(&format!("{scheme}:{parameters}"), steps, limit)?;
         let mut measured = Measured::default();
         let mut before = self.reading()?;
         for step in 1..=steps {
-            let line = runner.line()?;
-            let fields: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-            let [together, total, compute, optimizer] = fields[..] else {
-                return Err("expected four numbers of an outer step".into());
-            };
+            let Step { together, total, compute, optimizer } = runner.step()?;
             let now = self.reading()?;
             // The coordinator divides shards by measured speed, so that a worker may get none.
             if step > skipped && together == workers as f64 {
@@ -140,6 +197,37 @@ impl<'a> Spread<'a> {
     }
 }
 
+/// A process that runs a job.
+pub(super) struct Runner(Process);
+
+/// What is told of an outer step: how many workers took part, and seconds.
+pub(super) struct Step {
+    pub(super) together: f64,
+    pub(super) total: f64,
+    pub(super) compute: f64,
+    pub(super) optimizer: f64,
+}
+
+impl Runner {
+    /// The next outer step, when it has ended.
+    pub(super) fn step(&mut self) -> Result<Step, Failure> {
+        let line = self.0.line()?;
+        let fields: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let [together, total, compute, optimizer] = fields[..] else {
+            return Err("expected four numbers of an outer step".into());
+        };
+        Ok(Step { together, total, compute, optimizer })
+    }
+}
+
+/// Credentials of a coordinator on a host, of workers and of an administrator.
+fn credentials(host: &Host) -> Result<TempDir, Failure> {
+    let root = tempfile::tempdir()?;
+    let identities = vec![(Holder::Admin, "admin".to_owned()), (Holder::Worker, "worker".to_owned())];
+    provide(root.path(), &Wanted { hosts: vec![host.address.to_string()], identities, days: 1 })?;
+    Ok(root)
+}
+
 /// Counters at the end of an outer step.
 struct Reading {
     at: Instant,
@@ -162,24 +250,31 @@ impl Measured {
     }
 }
 
-/// Runs the job that [`Spread::measure`] describes, and prints of each outer step the number of workers and
+/// Runs the job that [`Spread::runner`] describes, and prints of each outer step the number of workers and
 /// seconds: in all, computing, and on the coordinator.
 pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
     let fields: Vec<&str> = argument.split(' ').collect();
-    let [url, scheme, workers, parameters, steps, limit] = fields[..] else {
+    let [url, credentials, workers, model, steps, limit] = fields[..] else {
         return Err("expected six fields".into());
     };
-    let scheme: Scheme = scheme.parse()?;
-    let job = BenchJob {
-        parameters: parameters.parse()?,
-        shards: workers.parse()?,
-        steps: steps.parse()?,
-        optimizer: scheme.optimizer(),
-        exchange: scheme.format,
-        workers: workers.parse()?,
+    let spec = match model.strip_prefix('@') {
+        Some(file) => wire::to_proto(&parse_toml(&std::fs::read_to_string(file)?)?),
+        None => {
+            let (scheme, parameters) = model.split_once(':').ok_or("expected a scheme and parameters")?;
+            let scheme: Scheme = scheme.parse()?;
+            let job = BenchJob {
+                parameters: parameters.parse()?,
+                shards: workers.parse()?,
+                steps: steps.parse()?,
+                optimizer: scheme.optimizer(),
+                exchange: scheme.format,
+                workers: workers.parse()?,
+            };
+            job.spec()?
+        }
     };
-    let access = Access::new(url, None)?;
-    let printing = job.watch(&access, |step| {
+    let access = Access::new(url, (credentials != "-").then(|| Folder::new(credentials)))?;
+    let printing = watch(spec, &access, |step| {
         let time = step.time.unwrap_or_default();
         println!("{} {} {} {}", step.workers, time.total, time.compute, time.optimizer);
     });

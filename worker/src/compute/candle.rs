@@ -30,6 +30,10 @@ use crate::registry::Registry;
 /// This fraction of the memory limit (one eighth) is for samples that are prepared ahead.
 const KEPT: u64 = 8;
 
+/// Copies of the weights that a worker has for transfers: the weights that arrive, and the blocks of partials and sums that
+/// it adds for others.
+const COPIES: u64 = 2;
+
 /// Computes with candle. Models and data sets come from a registry.
 pub struct CandleBackend {
     registry: Registry,
@@ -37,6 +41,8 @@ pub struct CandleBackend {
     /// The GPUs that it computes on; `None` for the CPU.
     gpus: Option<Gpus>,
     threads: usize,
+    /// Copies of a model's weights that transfers take.
+    copies: u64,
     loaded: Mutex<Option<LoadedData>>,
 }
 
@@ -55,7 +61,7 @@ impl CandleBackend {
     /// that the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
         let threads = rayon::current_num_threads();
-        Self { registry, environment, gpus: None, threads, loaded: Mutex::new(None) }
+        Self { registry, environment, gpus: None, threads, copies: 0, loaded: Mutex::new(None) }
     }
 
     /// The same backend on the devices of a choice.
@@ -79,6 +85,13 @@ impl CandleBackend {
     #[must_use]
     pub fn with_threads(self, threads: usize) -> Self {
         Self { threads, ..self }
+    }
+
+    /// The same backend for a worker whose weights and partials go over the network: what they take counts towards the
+    /// memory limit.
+    #[must_use]
+    pub fn over_network(self) -> Self {
+        Self { copies: COPIES, ..self }
     }
 
     /// Builds a job's model for the samples as the job itself describes them, without loading any data; returns the layout
@@ -132,7 +145,7 @@ impl CandleBackend {
         let evaluator = evaluator(&Device::Cpu)?;
         let lengths = evaluator.tensors.layout().lengths();
         let kept = Visit::of(&spec.optimizer.method).map_or(0, |visit| visit.bytes(lengths, shards));
-        let room = Room { kept, limit: memory_limit };
+        let room = Room { kept, transfers: self.copies * lengths.bytes(), limit: memory_limit };
         let rounding = Rounding::of(spec, evaluator.tensors.layout());
         let parts = Parts { samples, evaluator, threads: self.threads, rounding, room };
         let watch: Arc<dyn Watch> = Arc::new(cancellation.clone());
@@ -176,12 +189,14 @@ impl CandleBackend {
     ) -> Result<(), ComputeError> {
         let Some(visit) = Visit::of(&spec.optimizer.method) else { return Ok(()) };
         let (needed, loaded) = (visit.bytes(layout.lengths(), shards), memory::in_use());
+        let transfers = self.copies * layout.lengths().bytes();
         let limit = self.environment.memory_limit;
-        if needed <= limit.saturating_sub(loaded) {
+        if needed <= limit.saturating_sub(loaded.saturating_add(transfers)) {
             return Ok(());
         }
-        let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
-        Err(ComputeError::VisitMemory { kind: spec.model.kind.clone(), samples, needed, loaded, limit })
+        let [needed, loaded, transfers, limit] = [needed, loaded, transfers, limit].map(|bytes| bytes >> 20);
+        let kind = spec.model.kind.clone();
+        Err(ComputeError::VisitMemory { kind, samples, needed, loaded, transfers, limit })
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.

@@ -76,8 +76,9 @@ pub enum ComputeError {
     },
     /// A shard takes more memory than is left.
     #[error(
-        "model kind {kind:?}: a shard of {samples} samples takes {needed} MiB in addition to {loaded} MiB in use, this worker's limit \
-         is {limit} MiB: smaller shards (train.shards, train.batch_size) take less"
+        "model kind {kind:?}: a shard of {samples} samples takes {needed} MiB{} in addition to {loaded} MiB in use, this worker's \
+         limit is {limit} MiB: smaller shards (train.shards, train.batch_size) take less",
+        and_transfers(*transfers)
     )]
     Memory {
         /// The model's kind.
@@ -86,6 +87,8 @@ pub enum ComputeError {
         samples: u64,
         /// MiB that the shard takes.
         needed: u64,
+        /// MiB of weights and partials that go over the network meanwhile.
+        transfers: u64,
         /// MiB that are in use without it.
         loaded: u64,
         /// MiB that the worker may have in use.
@@ -93,8 +96,9 @@ pub enum ComputeError {
     },
     /// The visits of shards take more memory than is left.
     #[error(
-        "model kind {kind:?}: climbing with shards of {samples} samples (optimizer.perturbation = \"shard\") takes {needed} MiB in \
-         addition to {loaded} MiB in use, this worker's limit is {limit} MiB: smaller optimizer.k and train.shards take less"
+        "model kind {kind:?}: climbing with shards of {samples} samples (optimizer.perturbation = \"shard\") takes {needed} MiB{} in \
+         addition to {loaded} MiB in use, this worker's limit is {limit} MiB: smaller optimizer.k and train.shards take less",
+        and_transfers(*transfers)
     )]
     VisitMemory {
         /// The model's kind.
@@ -103,6 +107,8 @@ pub enum ComputeError {
         samples: u64,
         /// MiB that the visits take.
         needed: u64,
+        /// MiB of weights and partials that go over the network meanwhile.
+        transfers: u64,
         /// MiB that are in use without them.
         loaded: u64,
         /// MiB that the worker may have in use.
@@ -192,6 +198,14 @@ impl From<Stopped> for PrepareError {
             Stopped::Superseded => PrepareError::Cancelled,
             Stopped::Failed(error) => error.into(),
         }
+    }
+}
+
+/// What transfers take, behind what computing takes; nothing where there are none.
+fn and_transfers(mebibytes: u64) -> String {
+    match mebibytes {
+        0 => String::new(),
+        mebibytes => format!(", and {mebibytes} MiB for weights and partials on their way,"),
     }
 }
 

@@ -118,7 +118,7 @@ fn route(link: &Link, bulk: &Handle, detection: Duration, authorize: Authorize) 
         None => {
             let _guard = bulk.enter();
             let endpoint = route::watched(route::endpoint(&link.access), detection);
-            Route::Network(link.access.connect_lazy(&endpoint), authorize)
+            Route::network(link.access.clone(), endpoint, authorize)
         }
     }
 }

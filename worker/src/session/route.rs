@@ -36,21 +36,47 @@ pub(super) fn watched(endpoint: Endpoint, detection: Duration) -> Endpoint {
 #[derive(Clone, Debug)]
 pub(super) enum Route {
     /// Over a connection of its own, with the credentials of each call.
-    Network(Channel, Authorize),
+    Network(Box<Network>),
     /// The coordinator runs in this process.
     InProcess(InProcess),
 }
 
+/// A connection to the coordinator, and how another one is opened.
+#[derive(Clone, Debug)]
+pub(super) struct Network {
+    channel: Channel,
+    authorize: Authorize,
+    access: Access,
+    endpoint: Endpoint,
+}
+
 impl Route {
+    /// A connection that is opened on first use. Must be called within the runtime that serves it.
+    pub(super) fn network(access: Access, endpoint: Endpoint, authorize: Authorize) -> Self {
+        let channel = access.connect_lazy(&endpoint);
+        Self::Network(Box::new(Network { channel, authorize, access, endpoint }))
+    }
+
+    /// The same way over another connection, whose calls have this flow-control window in bytes.
+    pub(super) fn with_window(&self, window: u32) -> Self {
+        match self {
+            Self::Network(network) => {
+                let Network { authorize, access, endpoint, .. } = network.as_ref().clone();
+                Self::network(access, endpoint.initial_stream_window_size(window), authorize)
+            }
+            Self::InProcess(_) => self.clone(),
+        }
+    }
+
     /// Makes a call, and returns its response if the call succeeded.
     pub(super) async fn call(
         &self,
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Status> {
         match self {
-            Self::Network(channel, authorize) => {
-                authorize.put_on(request.headers_mut());
-                call(channel.clone(), request).await
+            Self::Network(network) => {
+                network.authorize.put_on(request.headers_mut());
+                call(network.channel.clone(), request).await
             }
             Self::InProcess(in_process) => checked(in_process.call(request).await),
         }

@@ -5,8 +5,8 @@ mod blocks;
 mod download;
 mod send;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lookbehind_common::exchange_format::ExchangeFormat;
@@ -43,6 +43,8 @@ pub(super) struct PartialUpload {
 #[derive(Clone, Debug)]
 pub(super) struct Transfers {
     route: Route,
+    /// The way of blocks of weights, and the window of its calls, which depends on how many workers exchange.
+    blocks: Arc<Mutex<Option<(u32, Route)>>>,
     /// Memory for weights, reused from one download to the next.
     flat_buffers: FlatBufferPool,
     /// Sent with every call.
@@ -71,6 +73,7 @@ impl Transfers {
     ) -> Self {
         Self {
             route,
+            blocks: Arc::default(),
             flat_buffers: FlatBufferPool::new(IDLE_FLAT_BUFFERS),
             fencing_token,
             idle,
@@ -78,6 +81,19 @@ impl Transfers {
             over,
             delivered: Arc::default(),
             metrics,
+        }
+    }
+
+    /// The way to the coordinator for calls with this flow-control window in bytes. The last one is kept.
+    fn route_with_window(&self, window: u32) -> Route {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*blocks {
+            Some((known, route)) if *known == window => route.clone(),
+            _ => {
+                let route = self.route.with_window(window);
+                *blocks = Some((window, route.clone()));
+                route
+            }
         }
     }
 

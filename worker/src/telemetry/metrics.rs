@@ -1,5 +1,7 @@
 //! Metrics of a worker.
 
+mod exchange;
+
 use std::time::Instant;
 
 use lookbehind_common::test_set::TestSet;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub(crate) use self::exchange::ExchangeMetrics;
 use crate::compute::RequestKind;
 
 /// Metrics of a worker. Clones share the counters, so that a server can report them.
@@ -26,6 +29,7 @@ pub struct WorkerMetrics {
     transfer: ByLabel<Seconds>,
     failures: ByLabel<Counter>,
     memory_limit: Gauge,
+    exchange: ExchangeMetrics,
 }
 
 /// What failed.
@@ -73,6 +77,7 @@ impl Default for WorkerMetrics {
             transfer: Family::default(),
             failures: Family::default(),
             memory_limit: Gauge::default(),
+            exchange: ExchangeMetrics::default(),
         };
         metrics.begin_series();
         metrics
@@ -102,6 +107,7 @@ impl WorkerMetrics {
         worker.register("failures", "What could not be done", failures);
         let help = "Memory that the worker may have in use";
         worker.register_with_unit("memory_limit", help, Unit::Bytes, memory_limit);
+        self.exchange.register(worker);
     }
 
     /// Creates series at zero before the first scrape, so that the first event is visible as a change.
@@ -149,6 +155,11 @@ impl WorkerMetrics {
     pub(crate) fn moved(&self, direction: Direction, bytes: usize, begun: Instant) {
         self.transfer_bytes.get_or_create(&direction.label()).inc_by(bytes as u64);
         self.transfer.get_or_create(&direction.label()).inc_by(begun.elapsed().as_secs_f64());
+    }
+
+    /// Counters of the exchange with other workers.
+    pub(crate) fn exchange(&self) -> &ExchangeMetrics {
+        &self.exchange
     }
 
     pub(crate) fn failed(&self, failure: Failure) {

@@ -52,6 +52,8 @@ pub struct PeerEndpoint {
     pub address: String,
     /// BLAKE3 hash of its certificate; `None` in plain text.
     pub fingerprint: Option<[u8; 32]>,
+    /// Name of its socket for processes of its machine, if it has one.
+    pub socket: Option<[u8; 16]>,
 }
 
 /// Messages of registered workers.

@@ -29,7 +29,7 @@ impl Cluster {
     /// The blocks of a job's weights, if its workers may exchange them with each other.
     pub(in crate::state) fn exchanged_blocks(&self, active: &Active) -> Option<Blocks> {
         let lengths = active.training()?.description.layout.lengths();
-        let blocks = Blocks::of_size(lengths, self.config.block_elements);
+        let blocks = (self.config.blocks)(lengths);
         let reachable = active.members.keys().filter(|session| self.peer_address(**session).is_some());
         (blocks.count() >= LEAST_BLOCKS && reachable.count() > 1).then_some(blocks)
     }
@@ -58,8 +58,7 @@ impl Cluster {
             return None;
         }
         let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
-        let partials =
-            Blocks::of_size(lengths, self.config.block_elements).of_gradients(job.spec.train.exchange);
+        let partials = (self.config.blocks)(lengths).of_gradients(job.spec.train.exchange);
         let secrets = Secrets::draw(&self.config.exchange_key, active.activation.0, id, &partials);
         let exchange = Exchange::new(secrets, partials, shards, &owners);
         Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })

@@ -30,7 +30,8 @@ fn request() -> RequestId {
 
 /// Four blocks, two for each of two owners, who also make a half of the shards each.
 fn exchange() -> Exchange {
-    let blocks = Blocks::new(ModelState { parameters: 4 * BLOCK_ELEMENTS, statistics: 0 });
+    let blocks =
+        Blocks::of_size(ModelState { parameters: 4 * BLOCK_ELEMENTS, statistics: 0 }, BLOCK_ELEMENTS);
     let mut exchange =
         Exchange::new(Secrets::draw(&[7; 32], 1, &request(), &blocks), blocks, SHARDS, &[(A, 1.0), (B, 1.0)]);
     exchange.note_makers(A, &[segment(0, 2)]);

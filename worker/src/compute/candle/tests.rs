@@ -138,6 +138,33 @@ fn a_shard_that_does_not_fit_into_memory_is_refused_before_it_is_computed() {
 }
 
 #[test]
+fn weights_and_partials_on_their_way_count_towards_the_memory_limit() {
+    struct Heavy;
+    impl Model for Heavy {
+        fn forward(&self, inputs: &Tensor, _pass: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
+            inputs.flatten_from(1)?.narrow(1, 0, 10)
+        }
+    }
+    // 64 MiB of weights.
+    let prepared = |limit: u64, over_network: bool| {
+        let (_folder, environment) = data_folder();
+        let environment = DataEnvironment { memory_limit: limit << 20, ..environment };
+        let registry = Registry::builtin().with_model("heavy", |_, _, builder| {
+            builder.get(1 << 24, "weight")?;
+            Ok(Box::new(Heavy))
+        });
+        let spec = job("kind = \"heavy\"", "kind = \"digits\"", "epochs = 1\nbatch_size = 8\nshards = 1");
+        let backend = CandleBackend::new(registry, environment);
+        let backend = if over_network { backend.over_network() } else { backend };
+        backend.prepare(&spec, &Cancellation::default()).err()
+    };
+    assert_eq!(prepared(400, false), None);
+    assert_eq!(prepared(400 + 128, true), None);
+    let Some(PrepareError::Worker(said)) = prepared(260, true) else { panic!("it was not refused") };
+    assert!(said.contains(", and 128 MiB for weights and partials on their way,"), "{said}");
+}
+
+#[test]
 fn a_model_whose_layers_give_more_than_there_is_room_for_is_refused_before_any_sample_is_computed() {
     struct Boundless;
     impl Model for Boundless {

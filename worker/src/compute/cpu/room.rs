@@ -21,6 +21,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub(in crate::compute) struct Room {
     /// Bytes that visits keep from one gradient to the next; 0 without visits.
     pub(in crate::compute) kept: u64,
+    /// Bytes of weights and partials that go over the network meanwhile.
+    pub(in crate::compute) transfers: u64,
     /// Most bytes that may be in use.
     pub(in crate::compute) limit: u64,
 }
@@ -79,20 +81,23 @@ impl Shards {
             self.check_room(needed, loaded, room)?;
         }
         // If a shard takes no memory, any number of them fits.
-        Ok(room.limit.saturating_sub(loaded).checked_div(needed).unwrap_or(u64::MAX))
+        let left = room.limit.saturating_sub(loaded.saturating_add(room.transfers));
+        Ok(left.checked_div(needed).unwrap_or(u64::MAX))
     }
 
-    /// Refuses the job if its largest shard, with what visits keep, takes more memory than what is loaded leaves free.
-    fn check_room(&self, needed: u64, loaded: u64, Room { kept, limit }: Room) -> Result<(), ComputeError> {
+    /// Refuses the job if its largest shard, with what visits keep and transfers take, takes more memory than what is loaded
+    /// leaves free.
+    fn check_room(&self, needed: u64, loaded: u64, room: Room) -> Result<(), ComputeError> {
+        let Room { kept, transfers, limit } = room;
         let needed = needed.saturating_add(kept);
-        if needed <= limit.saturating_sub(loaded) {
+        if needed.saturating_add(transfers) <= limit.saturating_sub(loaded) {
             return Ok(());
         }
         let (kind, samples) = (self.evaluator.kinds.model.clone(), self.samples.sampler.largest_shard());
-        let [needed, loaded, limit] = [needed, loaded, limit].map(|bytes| bytes >> 20);
+        let [needed, transfers, loaded, limit] = [needed, transfers, loaded, limit].map(|bytes| bytes >> 20);
         Err(match kept {
-            0 => ComputeError::Memory { kind, samples, needed, loaded, limit },
-            _ => ComputeError::VisitMemory { kind, samples, needed, loaded, limit },
+            0 => ComputeError::Memory { kind, samples, needed, transfers, loaded, limit },
+            _ => ComputeError::VisitMemory { kind, samples, needed, transfers, loaded, limit },
         })
     }
 

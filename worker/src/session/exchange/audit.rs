@@ -74,11 +74,8 @@ mod tests {
         let round = put_round(&board, Ticket::from_entropy(1), None);
         let values: Vec<f32> = (0..2 * BLOCK_ELEMENTS + 3).map(|index| index as f32).collect();
         let segment = Segment { first: 0, end: 1 };
-        let partial = Partial { gradient: FlatBuffer::from(values.clone()), ..Partial::default() };
-        let digests = round
-            .partial_blocks()
-            .digests(lookbehind_common::model_state::ModelState { parameters: &values, statistics: &[] });
-        round.offer(segment, partial, &digests);
+        let partial = Partial { gradient: FlatBuffer::from(values), ..Partial::default() };
+        let digests = round.offer(segment, partial);
         let (messages, mut sent) = mpsc::channel(1);
         let ask = |block, slice| v1::Audit {
             request: Some((&round.request).into()),

@@ -1,35 +1,31 @@
 //! Adds the blocks of a range that this worker owns: fetches them from the workers that made the partials, adds each
 //! block as soon as all its parts are here, and uploads the sums.
 
+mod inbox;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lookbehind_common::blocks::{BlockDigest, BlockRange};
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::transfer::blocks::Block;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::adding::{Part, Values, sum};
+use self::inbox::{Arrived, Inbox};
+use super::adding::{Part, sum};
 use super::offer::Offer;
-use super::peers::{Fetch, Wanted};
 use super::plan::Plan;
 use super::round::{Means, Round};
-use crate::session::transfer::said;
 use crate::session::upload::failed_upload;
 
 /// Blocks that may wait to be added.
-const WAITING: usize = 8;
-
-/// A block of a partial.
-struct Arrived {
-    segment: Segment,
-    number: u32,
-    part: Part,
-}
+const WAITING: usize = 32;
 
 /// Adds and uploads a range, until that is done or not wanted any more.
 pub(super) async fn gather(round: Arc<Round>, range: BlockRange, means: Means) {
@@ -66,7 +62,8 @@ fn is_owned(plan: &Plan, session: SessionId, range: BlockRange) -> bool {
 /// Adds the blocks of a range. Returns what was added; `None` if the range is not this worker's any more.
 async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer) -> Option<Vec<Run>> {
     let (sender, mut arrived) = mpsc::channel(WAITING);
-    let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender };
+    let reached = watch::Sender::new(range.first);
+    let mut fetches = Fetches { asked: BTreeSet::new(), tasks: JoinSet::new(), sender, reached };
     let mut plan = round.plan.subscribe();
     let mut parts: BTreeMap<u32, BTreeMap<Segment, Part>> = BTreeMap::new();
     let mut runs = Runs::default();
@@ -89,12 +86,15 @@ async fn add(round: &Arc<Round>, range: BlockRange, means: &Means, sums: &Offer)
                 let of_block = parts.entry(number).or_default();
                 of_block.insert(segment, part);
                 let format = round.partial_blocks.format(round.partial_blocks.place(number).0);
+                let begun = Instant::now();
                 let Some((sum, used)) = sum(round.root, of_block, format, memory) else { continue };
+                means.peers.metrics().exchange().added(begun.elapsed());
                 let bytes = format.into_bytes(Arc::new(sum));
                 sums.put(number, Block { bytes, digest: NO_DIGEST });
                 runs.note(number, used);
                 parts.remove(&number);
                 left -= 1;
+                fetches.reached(range.numbers().find(|number| !runs.has(*number)).unwrap_or(range.end));
             }
         }
     }
@@ -110,6 +110,8 @@ struct Fetches {
     asked: BTreeSet<(Segment, SessionId)>,
     tasks: JoinSet<()>,
     sender: mpsc::Sender<Arrived>,
+    /// The first block that is not added.
+    reached: watch::Sender<u32>,
 }
 
 impl Fetches {
@@ -124,45 +126,21 @@ impl Fetches {
             if !(is_first || is_later) || !self.asked.insert((*segment, *maker)) {
                 continue;
             }
-            let (round, means, sender) = (Arc::clone(round), means.clone(), self.sender.clone());
-            self.tasks.spawn(fetch(round, means, *segment, *maker, range, sender));
+            let inbox = Inbox {
+                round: Arc::clone(round),
+                means: means.clone(),
+                segment: *segment,
+                sender: self.sender.clone(),
+                reached: self.reached.subscribe(),
+                block: FlatBuffer::default(),
+            };
+            self.tasks.spawn(inbox.fetch(*maker, range));
         }
     }
-}
 
-/// Fetches the blocks of a partial.
-async fn fetch(
-    round: Arc<Round>,
-    means: Means,
-    segment: Segment,
-    maker: SessionId,
-    range: BlockRange,
-    sender: mpsc::Sender<Arrived>,
-) {
-    if maker == round.own {
-        let partial = round.partial(segment).await;
-        for number in range.numbers() {
-            let Some(Block { bytes, digest }) = partial.get(number).await else { return };
-            let part = Part { values: Values::Own(bytes), digest };
-            if sender.send(Arrived { segment, number, part }).await.is_err() {
-                return;
-            }
-        }
-        return;
-    }
-    let what = Fetch { round: &round, from: maker, wanted: Wanted::Partial(segment) };
-    let arrived = |number, block, digest| {
-        means.transfers.advance();
-        Arrived { segment, number, part: Part { values: Values::Fetched(block), digest } }
-    };
-    let fetched = means.peers.fetch(what, range, arrived, &sender);
-    if let Err(status) = fetched.await {
-        let unreachable = v1::Unreachable {
-            request: Some((&round.request).into()),
-            session: maker.0,
-            reason: said(&status),
-        };
-        means.tell(Message::Unreachable(unreachable)).await;
+    /// Notes the first block that is not added.
+    fn reached(&self, number: u32) {
+        self.reached.send_if_modified(|reached| std::mem::replace(reached, number) != number);
     }
 }
 

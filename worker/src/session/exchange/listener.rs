@@ -1,35 +1,28 @@
 //! Where this worker takes connections from other workers.
 
+mod accept;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lookbehind_identity::Secured;
-use lookbehind_identity::peers::{Fingerprint, PeerCertificate, ServerConfig};
+use lookbehind_identity::peers::{Fingerprint, PeerCertificate};
+use lookbehind_identity::{IdentityError, SocketName};
 use lookbehind_proto::transfer::{FRAME_BYTES, WINDOW_BYTES};
 use lookbehind_proto::v1;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
 
+pub(super) use self::accept::Caller;
+use self::accept::Sockets;
 use super::peers::Peers;
 use super::round::Board;
 use super::server::PeerServer;
 use crate::session::WorkerError;
+use crate::telemetry::WorkerMetrics;
 
-/// Connections at the same time; further ones are closed.
-const CONNECTIONS: usize = 1024;
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Pause after a failed `accept`, for example when no file descriptor is free. It prevents a busy loop.
-const EXHAUSTED: Duration = Duration::from_millis(50);
 /// Connections without a sign of life for this long, twice, are closed.
 const ALIVE: Duration = Duration::from_secs(10);
 
@@ -64,6 +57,8 @@ impl FromStr for PeerListen {
 #[derive(Debug)]
 pub(in crate::session) struct Listening {
     address: String,
+    /// Where processes of this machine reach it.
+    socket: Option<SocketName>,
     fingerprint: Option<Fingerprint>,
     pub(in crate::session) board: Arc<Board>,
     pub(in crate::session) peers: Peers,
@@ -72,31 +67,36 @@ pub(in crate::session) struct Listening {
 impl Listening {
     /// Listens as configured, until the runtime ends. `own` is an address of this machine that others may reach, for the
     /// case that it listens on all of them. With `is_guarded`, connections are encrypted, and only those of
-    /// workers that the coordinator has named are taken.
+    /// workers that the coordinator has named are taken. With `advertise`, others reach it under that address alone;
+    /// else processes of this machine need not go through the network.
     ///
     /// # Errors
-    /// If the address cannot be listened on, or there is no randomness for a certificate.
+    /// If the address cannot be listened on, or there is no randomness for a certificate or a name.
     pub(in crate::session) async fn start(
         address: SocketAddr,
         own: IpAddr,
         advertise: Option<&str>,
         is_guarded: bool,
+        metrics: WorkerMetrics,
     ) -> Result<Self, WorkerError> {
         let failed = |error: io::Error| WorkerError::System(format!("peers {address}: {error}"));
-        let certificate = is_guarded.then(PeerCertificate::create).transpose();
-        let certificate = certificate.map_err(|error| WorkerError::System(error.to_string()))?.map(Arc::new);
+        let system = |error: IdentityError| WorkerError::System(error.to_string());
+        let certificate = is_guarded.then(PeerCertificate::create).transpose().map_err(system)?.map(Arc::new);
         let board = Arc::new(Board::default());
         let tls = certificate.as_ref().map(|certificate| certificate.server(Arc::clone(&board) as Arc<_>));
-        let tls = tls.transpose().map_err(|error| WorkerError::System(error.to_string()))?;
+        let tls = tls.transpose().map_err(system)?;
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         let reached =
             SocketAddr::new(if bound.ip().is_unspecified() { own } else { bound.ip() }, bound.port());
+        let name = match advertise {
+            Some(_) => None,
+            None => Some(SocketName::random().map_err(system)?),
+        };
         let address = advertised(advertise, reached);
         tracing::info!(listens = %bound, advertised = address, encrypted = tls.is_some(), "other workers are served");
-        let (ready, connections) = mpsc::channel(CONNECTIONS);
-        tokio::spawn(accept(listener, tls, ready));
-        let service = PeerServer { board: Arc::clone(&board), is_guarded };
+        let (sockets, socket) = Sockets::new(listener, name);
+        let service = PeerServer { board: Arc::clone(&board), is_guarded, metrics: metrics.clone() };
         let server = Server::builder()
             .max_frame_size(FRAME_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
@@ -104,14 +104,14 @@ impl Listening {
             .http2_keepalive_interval(Some(ALIVE))
             .http2_keepalive_timeout(Some(ALIVE))
             .add_service(service)
-            .serve_with_incoming(ReceiverStream::new(connections));
+            .serve_with_incoming(sockets.connections(tls));
         tokio::spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "other workers are not served any more");
             }
         });
         let fingerprint = certificate.as_ref().map(|certificate| certificate.fingerprint());
-        Ok(Self { address, fingerprint, board, peers: Peers::new(certificate) })
+        Ok(Self { address, socket, fingerprint, board, peers: Peers::new(certificate, metrics) })
     }
 
     /// What the coordinator tells other workers.
@@ -120,6 +120,7 @@ impl Listening {
         v1::PeerEndpoint {
             address: self.address.clone(),
             fingerprint: fingerprint.unwrap_or_default().into(),
+            socket: self.socket.map(|name| name.as_bytes().to_vec()).unwrap_or_default().into(),
         }
     }
 }
@@ -164,110 +165,6 @@ pub(in crate::session) fn towards(host: &str, port: u16) -> io::Result<IpAddr> {
         }
     }
     Err(last)
-}
-
-async fn accept(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    ready: mpsc::Sender<io::Result<Connection>>,
-) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = ready.closed() => return,
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-                let (tls, ready) = (tls.clone(), ready.clone());
-                tokio::spawn(async move {
-                    match open(stream, tls, slot).await {
-                        Ok(connection) => drop(ready.send(Ok(connection)).await),
-                        Err(error) => tracing::debug!(%address, %error, "connection refused"),
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
-                tokio::time::sleep(EXHAUSTED).await;
-            }
-        }
-    }
-}
-
-async fn open(
-    stream: TcpStream,
-    tls: Option<Arc<ServerConfig>>,
-    slot: OwnedSemaphorePermit,
-) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    let stream = match tls {
-        Some(tls) => tokio::time::timeout(HANDSHAKE, Secured::accept(stream, tls)).await??,
-        None => Secured::Plain(stream),
-    };
-    Ok(Connection { stream, _slot: slot })
-}
-
-/// A connection of another worker.
-struct Connection {
-    stream: Secured,
-    _slot: OwnedSemaphorePermit,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    /// `None` in plain text.
-    pub(super) fingerprint: Option<Fingerprint>,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        Caller { fingerprint: self.stream.peer_certificate().map(Fingerprint::of) }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use lookbehind_proto::transfer::blocks::Block;
 use tokio::sync::Notify;
 use tonic::Status;
 
+/// Blocks whose digests are computed side by side before others hear of them.
+const GROUP: usize = 16;
+
 /// A range of blocks, of which some may not be there yet.
 #[derive(Debug)]
 pub(in crate::session) struct Offer {
@@ -34,25 +37,34 @@ impl Offer {
         Self { range, state, changed: Notify::new() }
     }
 
-    /// All blocks of two flat buffers, with their digests. `None` if there are none.
-    pub(in crate::session) fn whole(
+    /// Adds the blocks `order` of two flat buffers, each group as soon as its digests are computed. Returns the digests, by
+    /// the numbers of the blocks; those of other blocks are zero.
+    pub(in crate::session) fn fill(
+        &self,
         blocks: &Blocks,
-        values: ModelState<FlatBuffer>,
-        digests: &[BlockDigest],
-    ) -> Option<Self> {
-        let offer = Self::new(blocks.all()?);
-        let bytes = |kind, values| blocks.format(kind).into_bytes(Arc::new(values));
-        let bytes = ModelState {
-            parameters: bytes(TensorKind::Parameter, values.parameters),
-            statistics: bytes(TensorKind::RunningStatistic, values.statistics),
+        values: &ModelState<Arc<FlatBuffer>>,
+        order: &[u32],
+    ) -> Vec<BlockDigest> {
+        let bytes = |kind| blocks.format(kind).into_bytes(Arc::clone(&values[kind]));
+        let shared = ModelState {
+            parameters: bytes(TensorKind::Parameter),
+            statistics: bytes(TensorKind::RunningStatistic),
         };
-        for (number, digest) in (0..blocks.count()).zip(digests) {
-            let (kind, elements): (TensorKind, _) = blocks.place(number);
-            let size = blocks.format(kind).bytes();
-            let bytes = bytes[kind].slice(elements.start * size..elements.end * size);
-            offer.put(number, Block { bytes, digest: *digest });
+        let mut all = vec![BlockDigest::from_bytes([0; BlockDigest::BYTES]); blocks.count() as usize];
+        for group in order.chunks(GROUP) {
+            let digests = blocks.digests_of(values.values(), group);
+            let block = |(number, digest): (u32, BlockDigest)| {
+                let (kind, elements): (TensorKind, _) = blocks.place(number);
+                let size = blocks.format(kind).bytes();
+                let bytes = shared[kind].slice(elements.start * size..elements.end * size);
+                (number, Block { bytes, digest })
+            };
+            for (number, digest) in group.iter().zip(&digests) {
+                all[*number as usize] = *digest;
+            }
+            self.put_all(group.iter().copied().zip(digests).map(block));
         }
-        Some(offer)
+        all
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -62,10 +74,16 @@ impl Offer {
 
     /// Adds a block. One outside the range is ignored.
     pub(in crate::session) fn put(&self, number: u32, block: Block) {
-        let index = number.checked_sub(self.range.first).map(|index| index as usize);
+        self.put_all([(number, block)]);
+    }
+
+    fn put_all(&self, blocks: impl IntoIterator<Item = (u32, Block)>) {
         let mut state = self.lock();
-        if let Some(place) = index.and_then(|index| state.blocks.get_mut(index)) {
-            *place = Some(block);
+        for (number, block) in blocks {
+            let index = number.checked_sub(self.range.first).map(|index| index as usize);
+            if let Some(place) = index.and_then(|index| state.blocks.get_mut(index)) {
+                *place = Some(block);
+            }
         }
         drop(state);
         self.changed.notify_waiters();

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::ids::{RequestId, SessionId, Ticket};
 use lookbehind_common::reduction::Segment;
-use lookbehind_identity::peers::Fingerprint;
+use lookbehind_identity::SocketName;
+use lookbehind_identity::peers::{Fingerprint, Place};
 use lookbehind_proto::convert::{FieldError, required};
 use lookbehind_proto::v1;
 
 /// Where another worker is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Peer {
-    pub(super) address: String,
+    pub(super) place: Place,
     /// `None` in plain text.
     pub(super) fingerprint: Option<Fingerprint>,
 }
@@ -53,7 +54,12 @@ impl TryFrom<v1::Exchange> for Plan {
                 0 => None,
                 _ => Some(required(Fingerprint::from_bytes(&endpoint.fingerprint), "fingerprint")?),
             };
-            Ok((SessionId(peer.session), Peer { address: endpoint.address, fingerprint }))
+            let socket = match endpoint.socket.len() {
+                0 => None,
+                _ => Some(required(SocketName::from_bytes(&endpoint.socket), "socket")?),
+            };
+            let place = Place { address: endpoint.address, socket };
+            Ok((SessionId(peer.session), Peer { place, fingerprint }))
         };
         let range = |range: v1::OwnedRange| {
             let blocks = BlockRange::try_from(required(range.blocks, "blocks")?)?;

@@ -1,6 +1,6 @@
 //! What this worker does for one request, and the board on which other workers find it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(in crate::session) struct Round {
     pub(super) plan: watch::Sender<Arc<Plan>>,
     /// The blocks of the weights that this worker passes on.
     pub(super) weights: Arc<Offer>,
+    /// Whether this worker waits for no more weights.
+    has_weights: watch::Sender<bool>,
     partials: Mutex<BTreeMap<Segment, Arc<Offer>>>,
     /// Notified when there is another partial.
     computed: Notify,
@@ -83,10 +85,22 @@ impl Round {
             root: Segment::root(shards),
             plan: watch::Sender::new(Arc::new(plan)),
             weights: Arc::new(Offer::new(all)),
+            has_weights: watch::Sender::new(false),
             partials: Mutex::default(),
             computed: Notify::new(),
             over: CancellationToken::new(),
         })
+    }
+
+    /// Notes that this worker waits for no more weights.
+    pub(super) fn weights_are_here(&self) {
+        self.has_weights.send_replace(true);
+    }
+
+    /// Waits until this worker waits for no more weights.
+    pub(super) async fn own_weights(&self) {
+        // The sender lives as long as the round.
+        let _ = self.has_weights.subscribe().wait_for(|here| *here).await;
     }
 
     fn partials(&self) -> MutexGuard<'_, BTreeMap<Segment, Arc<Offer>>> {
@@ -94,18 +108,26 @@ impl Round {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The blocks of partials.
-    pub(in crate::session) fn partial_blocks(&self) -> &Blocks {
-        &self.partial_blocks
+    /// Offers a computed partial to the owners of the blocks, who get the first blocks while the digests of the last ones
+    /// are computed. Returns the digests of all blocks.
+    pub(in crate::session) fn offer(&self, segment: Segment, partial: Partial) -> Vec<BlockDigest> {
+        let values = ModelState { parameters: partial.gradient, statistics: partial.statistics };
+        let Some(all) = self.partial_blocks.all() else { return Vec::new() };
+        let offer = Arc::new(Offer::new(all));
+        self.partials().insert(segment, Arc::clone(&offer));
+        self.computed.notify_waiters();
+        offer.fill(&self.partial_blocks, &values.map(Arc::new), &self.offered_order(all))
     }
 
-    /// Offers a computed partial to the owners of the blocks.
-    pub(in crate::session) fn offer(&self, segment: Segment, partial: Partial, digests: &[BlockDigest]) {
-        let values = ModelState { parameters: partial.gradient, statistics: partial.statistics };
-        if let Some(offer) = Offer::whole(&self.partial_blocks, values, digests) {
-            self.partials().insert(segment, Arc::new(offer));
-            self.computed.notify_waiters();
-        }
+    /// The blocks in the order in which owners ask for them: first the first ones of all ranges.
+    fn offered_order(&self, all: BlockRange) -> Vec<u32> {
+        let plan = self.plan.borrow();
+        let begins: BTreeSet<u32> = plan.ranges.iter().map(|(range, _)| range.first).collect();
+        let mut order: Vec<u32> = all.numbers().collect();
+        order.sort_by_key(|number| {
+            begins.range(..=number).next_back().map_or(*number, |first| number - first)
+        });
+        order
     }
 
     /// Waits until a segment is computed here.
@@ -170,6 +192,7 @@ impl Board {
         let Some(round) = round.map(Arc::new) else { return Ok(None) };
         let means = Means { transfers: start.transfers, peers: peers.clone(), messages: start.messages };
         let owned: Vec<BlockRange> = round.plan.borrow().owned_by(own).collect();
+        peers.meet(&round.plan.borrow(), own);
         for range in owned {
             runtime.spawn(gather::gather(Arc::clone(&round), range, means.clone()));
         }
@@ -245,41 +268,4 @@ impl Known for Board {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::session::exchange::plan::Peer;
-
-    /// Puts a round on a board: this worker is session 1, owns the first two of three blocks, and takes part with session
-    /// 2, which has this fingerprint.
-    pub(in crate::session::exchange) fn put_round(
-        board: &Board,
-        ticket: Ticket,
-        other: Option<Fingerprint>,
-    ) -> Arc<Round> {
-        let plan = Plan {
-            request: RequestId {
-                job: lookbehind_common::ids::JobId::from_entropy(1),
-                outer_step: 0,
-                index: 0,
-            },
-            ticket,
-            peers: BTreeMap::from([(
-                SessionId(2),
-                Peer { address: "127.0.0.1:1".into(), fingerprint: other },
-            )]),
-            ranges: vec![
-                (BlockRange { first: 0, end: 2 }, Some(SessionId(1))),
-                (BlockRange { first: 2, end: 3 }, Some(SessionId(2))),
-            ],
-            weights: Vec::new(),
-            makers: vec![(Segment { first: 0, end: 1 }, SessionId(1))],
-        };
-        let elements = 2 * lookbehind_common::blocks::BLOCK_ELEMENTS + 3;
-        let model = ModelState { parameters: elements, statistics: 0 };
-        let format = lookbehind_common::exchange_format::ExchangeFormat::F32;
-        let lengths = Lengths { weights: model, partials: model, format };
-        let round = Arc::new(Round::new(plan, 2, lengths, SessionId(1)).expect("shards and parameters"));
-        board.replace(Some(Arc::clone(&round)));
-        round
-    }
-}
+pub(super) mod tests;

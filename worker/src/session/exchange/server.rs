@@ -3,16 +3,18 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, TryStreamExt};
 use lookbehind_common::blocks::{BlockRange, Blocks};
-use lookbehind_common::ids::Ticket;
+use lookbehind_common::ids::{SessionId, Ticket};
 use lookbehind_common::reduction::Segment;
 use lookbehind_identity::peers::Fingerprint;
 use lookbehind_proto::convert::{FieldError, required};
 use lookbehind_proto::transfer::{blocks, body};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::peer_service_server::SERVICE_NAME;
+use lookbehind_telemetry::metrics::Direction;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -22,6 +24,7 @@ use tonic::server::NamedService;
 use super::listener::Caller;
 use super::offer::Offer;
 use super::round::{Board, Round};
+use crate::telemetry::WorkerMetrics;
 
 /// How long a call waits for the round that it belongs to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +35,7 @@ pub(super) struct PeerServer {
     pub(super) board: Arc<Board>,
     /// Whether callers must have shown a certificate.
     pub(super) is_guarded: bool,
+    pub(super) metrics: WorkerMetrics,
 }
 
 impl NamedService for PeerServer {
@@ -81,7 +85,7 @@ impl PeerServer {
                         "{range} are not passed on by this worker"
                     )));
                 }
-                Ok(serve(&round, Arc::clone(&round.weights), range))
+                Ok(self.serve(&round, Arc::clone(&round.weights), range, request.caller))
             }
             Some("/FetchPartial") => {
                 let request: v1::FetchPartialRequest = body::message(body).await?;
@@ -92,10 +96,19 @@ impl PeerServer {
                 check_range(range, &round.partial_blocks)?;
                 let over = || Status::unavailable("the request is over");
                 let partial = round.over.run_until_cancelled(round.partial(segment)).await;
-                Ok(serve(&round, partial.ok_or_else(over)?, range))
+                Ok(self.serve(&round, partial.ok_or_else(over)?, range, request.caller))
             }
             _ => Err(Status::unimplemented(format!("{SERVICE_NAME} has no method {}", head.uri.path()))),
         }
+    }
+
+    /// The answer to a call, which ends with the round.
+    fn serve(&self, round: &Arc<Round>, offer: Arc<Offer>, range: BlockRange, caller: u64) -> Body {
+        let peer = round.plan.borrow().peers.get(&SessionId(caller)).map(|peer| peer.place.address.clone());
+        let mut sent = Sent { metrics: self.metrics.clone(), peer, begun: None, bytes: 0 };
+        let over = round.over.clone().cancelled_owned();
+        let blocks = offer.stream(range).inspect_ok(move |block| sent.note(block.bytes.len()));
+        blocks::response(blocks.take_until(over))
     }
 
     /// The round of a call, if its caller belongs to it, and the blocks that it asks for.
@@ -137,11 +150,30 @@ fn check_range(range: BlockRange, blocks: &Blocks) -> Result<(), Status> {
     Ok(())
 }
 
-/// The answer to a call, which ends with the round.
-fn serve(round: &Arc<Round>, offer: Arc<Offer>, range: BlockRange) -> Body {
-    use futures_util::StreamExt;
-    let over = round.over.clone().cancelled_owned();
-    blocks::response(offer.stream(range).take_until(over))
+/// What is sent by one call; recorded when this is dropped.
+struct Sent {
+    metrics: WorkerMetrics,
+    /// `None` if the caller names a session that is no party.
+    peer: Option<String>,
+    begun: Option<Instant>,
+    bytes: usize,
+}
+
+impl Sent {
+    fn note(&mut self, bytes: usize) {
+        self.begun.get_or_insert_with(Instant::now);
+        self.bytes += bytes;
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let Some(begun) = self.begun else { return };
+        self.metrics.moved(Direction::Sent, self.bytes, begun);
+        if let Some(peer) = &self.peer {
+            self.metrics.exchange().sent(peer, self.bytes, begun.elapsed());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lookbehind_common::model_state::ModelState;
 use lookbehind_common::reduction::Segment;
 use lookbehind_proto::convert::digests_to_bytes;
 use lookbehind_proto::v1;
@@ -93,7 +92,7 @@ impl Thread {
         let downloaded = match (&assignment.round, context.means()) {
             (Some(round), Some(means)) => {
                 let begun = Instant::now();
-                let digests = Arc::clone(&assignment.weights_digests);
+                let digests = &assignment.weights_digests;
                 let got = round.get_weights(&means, wanted.number, digests, self.exchanged_in);
                 let got = self.runtime.block_on(context.transfers.until_session_ends(got));
                 self.exchanged_in = Some(begun.elapsed());
@@ -153,10 +152,8 @@ impl Thread {
 /// Offers a computed partial to the workers that own its blocks, and announces it to the coordinator.
 fn offer(context: &Context, round: &Round, upload: PartialUpload) {
     let PartialUpload { request, segment, partial, compute_seconds, data_seconds, .. } = upload;
-    let values = ModelState { parameters: &partial.gradient[..], statistics: &partial.statistics[..] };
-    let digests = round.partial_blocks().digests(values);
     let sums = partial.sums;
-    round.offer(segment, partial, &digests);
+    let digests = round.offer(segment, partial);
     context.send(Answer::Computed(v1::Computed {
         request: Some((&request).into()),
         segment: Some(segment.into()),

@@ -23,12 +23,14 @@ use crate::session::exchange::Offer;
 use crate::session::transfer::send::is_final;
 
 impl Transfers {
-    /// Asks the coordinator for a range of blocks of one version of a job's weights; returns the body of its answer.
+    /// Asks the coordinator for a range of blocks of one version of a job's weights; returns the body of its answer. The
+    /// flow-control window in bytes is this worker's share of what the coordinator's link has in flight.
     pub(in crate::session) async fn download_blocks(
         &self,
         job: &JobId,
         version: u64,
         range: BlockRange,
+        window: u32,
     ) -> Result<Body, Status> {
         let message = v1::DownloadWeightsRequest {
             fencing_token: Some((&self.fencing_token).into()),
@@ -37,7 +39,8 @@ impl Transfers {
             blocks: Some(range.into()),
         };
         let request = body::call(SERVICE_NAME, "DownloadWeights", body::request(Frames::message(&message)))?;
-        self.in_time(async { Ok(self.route.call(request).await?.into_body()) }).await
+        let route = self.route_with_window(window);
+        self.in_time(async { Ok(route.call(request).await?.into_body()) }).await
     }
 
     /// Uploads a range of blocks of a segment, each when it is there. It is an error if the content is refused, but not

@@ -100,3 +100,30 @@ fn a_worker_is_registered_as_long_as_its_session_lasts() {
         assert!(!metrics.is_registered());
     }
 }
+
+#[test]
+fn time_and_bytes_of_exchanges_are_counted_by_the_workers_that_take_part() {
+    let metrics = WorkerMetrics::default();
+    metrics.exchange().meet(["a:1", "b:1"].into_iter());
+    metrics.exchange().received("a:1", 100, Duration::from_secs(2), Duration::from_secs(3));
+    metrics.exchange().sent("b:1", 40, Duration::from_secs(1));
+    metrics.exchange().added(Duration::from_millis(500));
+    assert_holds(
+        &scraped(&metrics),
+        &[
+            "lookbehind_worker_exchange_seconds_total{peer=\"a:1\",phase=\"waiting\"} 2.0",
+            "lookbehind_worker_exchange_seconds_total{peer=\"a:1\",phase=\"receiving\"} 3.0",
+            "lookbehind_worker_exchange_seconds_total{peer=\"a:1\",phase=\"sending\"} 0.0",
+            "lookbehind_worker_exchange_seconds_total{peer=\"b:1\",phase=\"sending\"} 1.0",
+            "lookbehind_worker_exchange_bytes_total{peer=\"a:1\",direction=\"received\"} 100",
+            "lookbehind_worker_exchange_bytes_total{peer=\"b:1\",direction=\"sent\"} 40",
+            "lookbehind_worker_exchange_adding_seconds_total 0.5",
+        ],
+    );
+    // A worker that has gone has no series, not even for what ends only now.
+    metrics.exchange().meet(["b:1"].into_iter());
+    metrics.exchange().sent("a:1", 7, Duration::from_secs(1));
+    let text = scraped(&metrics);
+    assert!(!text.contains("a:1"), "{text}");
+    assert_holds(&text, &["lookbehind_worker_exchange_bytes_total{peer=\"b:1\",direction=\"sent\"} 40"]);
+}

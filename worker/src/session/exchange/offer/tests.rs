@@ -32,19 +32,20 @@ async fn whoever_waits_for_a_block_that_will_not_come_is_told() {
 }
 
 #[tokio::test]
-async fn a_whole_offer_has_the_blocks_of_both_flat_buffers() {
+async fn a_filled_offer_has_the_blocks_of_both_flat_buffers() {
     let values = ModelState { parameters: vec![1.0; BLOCK_ELEMENTS + 1], statistics: vec![2.0; 3] };
-    let values = values.map(FlatBuffer::from);
+    let values = values.map(|values| Arc::new(FlatBuffer::from(values)));
     let blocks = Blocks::new(values.lengths());
-    let digests = blocks.digests(values.values());
-    let offer = Offer::whole(&blocks, values.clone(), &digests).unwrap();
-    assert_eq!(offer.range, BlockRange::new(0, 3).unwrap());
+    let offer = Offer::new(BlockRange::new(0, 3).unwrap());
+    let digests = offer.fill(&blocks, &values, &[2, 0, 1]);
+    assert_eq!(digests, blocks.digests(values.values()));
     assert_eq!(offer.get(1).await.unwrap().bytes, 1_f32.to_le_bytes()[..]);
     let last = offer.get(2).await.unwrap();
     assert_eq!(last.bytes.len(), 12);
     assert_eq!(last.digest, digests[2]);
     let halved = blocks.of_gradients(lookbehind_common::exchange_format::ExchangeFormat::Bf16);
-    let offer = Offer::whole(&halved, values.clone(), &halved.digests(values.values())).unwrap();
+    let offer = Offer::new(BlockRange::new(0, 3).unwrap());
+    assert_eq!(offer.fill(&halved, &values, &[1, 2, 0]), halved.digests(values.values()));
     let block = offer.get(1).await.unwrap();
     assert_eq!((&block.bytes[..], block.digest), (&[0x80, 0x3f][..], BlockDigest::of(&[0x80, 0x3f])));
     assert_eq!(offer.get(2).await.unwrap(), last, "statistics are not rounded");

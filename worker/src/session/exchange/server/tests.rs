@@ -1,8 +1,10 @@
 use lookbehind_common::blocks::BLOCK_ELEMENTS;
-use lookbehind_common::flat_buffer::FlatBufferPool;
+use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::SessionId;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::Partial;
-use lookbehind_identity::peers::{PeerCertificate, channel};
+use lookbehind_identity::SocketName;
+use lookbehind_identity::peers::{PeerCertificate, Place, channel};
 use lookbehind_proto::transfer::blocks::BlockReader;
 use lookbehind_proto::transfer::frames::Frames;
 use tonic::Code;
@@ -21,7 +23,7 @@ fn ticket(bytes: [u8; 16]) -> Ticket {
 
 async fn listening(is_guarded: bool) -> Listening {
     let own = [127, 0, 0, 1].into();
-    Listening::start((own, 0).into(), own, None, is_guarded).await.unwrap()
+    Listening::start((own, 0).into(), own, None, is_guarded, WorkerMetrics::default()).await.unwrap()
 }
 
 /// A connection to a worker as another one would open it.
@@ -29,7 +31,8 @@ fn connect(to: &Listening, own: Option<&PeerCertificate>) -> Channel {
     let endpoint = to.endpoint();
     let fingerprint = Fingerprint::from_bytes(&endpoint.fingerprint);
     let secured = own.map(|own| (own, fingerprint.unwrap()));
-    channel(&Endpoint::from_static("http://worker"), endpoint.address, secured).unwrap()
+    let place = Place { address: endpoint.address, socket: SocketName::from_bytes(&endpoint.socket) };
+    channel(&Endpoint::from_static("http://worker"), place, secured).unwrap()
 }
 
 async fn fetch_partial(channel: Channel, ticket: &[u8], range: (u32, u32)) -> Result<Body, Status> {
@@ -38,6 +41,7 @@ async fn fetch_partial(channel: Channel, ticket: &[u8], range: (u32, u32)) -> Re
         segment: Some(Segment { first: 0, end: 1 }.into()),
         blocks: Some(v1::BlockRange { first: range.0, end: range.1 }),
         session: 1,
+        caller: 2,
     };
     let call = body::call(SERVICE_NAME, "FetchPartial", body::request(Frames::message(&request)))?;
     Ok(route::call(channel, call).await?.into_body())
@@ -50,12 +54,10 @@ fn partial() -> Partial {
 }
 
 async fn offers(round: &Round) {
-    let partial = partial();
-    let digests = round.partial_blocks().digests(lookbehind_common::model_state::ModelState {
-        parameters: &partial.gradient[..],
-        statistics: &[],
-    });
-    round.offer(Segment { first: 0, end: 1 }, partial, &digests);
+    let digests = round.offer(Segment { first: 0, end: 1 }, partial());
+    let gradient = partial().gradient;
+    let values = ModelState { parameters: &gradient[..], statistics: &[] };
+    assert_eq!(digests, round.partial_blocks.digests(values));
 }
 
 #[tokio::test]
@@ -70,9 +72,11 @@ async fn a_worker_of_the_request_gets_the_blocks_of_a_partial_once_it_is_compute
         offers(&round).await;
         let body = fetching.await.unwrap().unwrap();
         let range = BlockRange::new(1, 3).unwrap();
-        let mut reader = BlockReader::new(body, *round.partial_blocks(), range, FlatBufferPool::new(0));
+        let mut reader = BlockReader::new(body, range);
         let mut found = Vec::new();
-        while let Some((_, block, _)) = reader.next().await.unwrap() {
+        while let Some(number) = reader.next_number() {
+            let mut block = FlatBuffer::zeros(round.partial_blocks.place(number).1.len());
+            reader.read(block.as_bytes_mut()).await.unwrap();
             found.extend_from_slice(&block);
         }
         assert_eq!(found, partial().gradient[BLOCK_ELEMENTS..]);
@@ -107,6 +111,7 @@ async fn weights_are_passed_on_only_by_their_owner() {
         ticket: TICKET.to_vec().into(),
         blocks: Some(v1::BlockRange { first: 1, end: 3 }),
         session: 1,
+        caller: 2,
     };
     let call = body::call(SERVICE_NAME, "FetchWeights", body::request(Frames::message(&request))).unwrap();
     let refused = route::call(channel, call).await.unwrap_err();

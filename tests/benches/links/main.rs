@@ -5,12 +5,17 @@
 //! Gradients are ready when they are asked for, so that only the exchange and the update of the weights are timed. In the
 //! same run, for comparison: the goodput B of one TCP stream, and gloo's all-reduce between the same hosts.
 
-use std::process::{Child, ExitCode, Stdio};
+mod encryption;
+mod faults;
+mod torch;
+mod training;
+
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use lookbehind_tests::bench::{
-    Failure, Host, Hosts, INTERFACE, Measured, Placement, Role, Samples, Scheme, Spread, Table, goodput,
+    Failure, Hosts, Measured, Placement, Role, Samples, Scheme, Spread, Table, goodput,
 };
 
 #[global_allocator]
@@ -47,18 +52,40 @@ struct Options {
     /// The coordinator is on the first worker's host.
     #[arg(long)]
     with_first_worker: bool,
+    /// All connections are encrypted and identified.
+    #[arg(long)]
+    tls: bool,
+    /// Measures each row in plain text and encrypted in turn, and prints the ratio.
+    #[arg(long, conflicts_with = "tls")]
+    compare_tls: bool,
+    /// Measures instead what an outer step costs in which the last worker is killed, is frozen, or has a link that becomes
+    /// ten times slower.
+    #[arg(long)]
+    faults: bool,
+    /// Measures instead whole outer steps of ResNet-18 (Lookbehind-SAM with k = 2, images of 8 × 8), beside PyTorch's
+    /// DistributedDataParallel with 2k backward passes.
+    #[arg(long)]
+    resnet: bool,
     /// What `cargo bench` passes to each benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> ExitCode {
-    Role::of_this_process().play(|| compare(&Options::parse()))
+    Role::of_this_process().play(|| {
+        let options = Options::parse();
+        // Tells before anything else whether there can be hosts at all.
+        Hosts::new(&options.rate)?;
+        match options {
+            Options { faults: true, .. } => faults::disturb(&options),
+            Options { compare_tls: true, .. } => encryption::compare(&options),
+            Options { resnet: true, .. } => training::train(&options),
+            _ => compare(&options),
+        }
+    })
 }
 
 fn compare(options: &Options) -> Result<(), Failure> {
-    // Tells before anything else whether there can be hosts at all.
-    Hosts::new(&options.rate)?;
     println!(
         "{} f32, V = {:.0} MB; seconds per exchange, best / median of {}; processors: of the whole machine",
         options.parameters,
@@ -85,8 +112,8 @@ fn compare(options: &Options) -> Result<(), Failure> {
         "sent / V",
         "processors, %",
         "of it ours, %",
-        "coordinator, MiB",
-        "worker, MiB",
+        "coordinator / V",
+        "worker / V",
     ]);
     let mut quiet: Option<f64> = None;
     let mut busy = false;
@@ -119,7 +146,10 @@ fn compare(options: &Options) -> Result<(), Failure> {
         ),
     }
     if !torch {
-        println!("No gloo: {} has no PyTorch; LOOKBEHIND_PEER_PYTHON may name another Python.", python());
+        println!(
+            "No gloo: {} has no PyTorch; LOOKBEHIND_PEER_PYTHON may name another Python.",
+            torch::python()
+        );
     }
     Ok(())
 }
@@ -133,6 +163,34 @@ impl Options {
     fn placement(&self) -> Placement {
         if self.with_first_worker { Placement::WithFirstWorker } else { Placement::Apart }
     }
+
+    /// Hosts for a coordinator and workers.
+    fn hosts(&self, rate: f64, workers: usize) -> Result<Hosts, Failure> {
+        let mut rates = vec![rate; workers + self.placement().first_worker()];
+        if let Some(last) = rates.last_mut() {
+            *last /= self.slow_link;
+        }
+        Hosts::new(&rates)
+    }
+
+    /// How long all gradients of a row may take.
+    fn limit(&self, each_way: f64, workers: usize, goodput: f64) -> Duration {
+        let slowest = each_way * workers as f64 * self.bytes() / goodput * self.slow_link;
+        Duration::from_secs_f64(120.0 + PATIENCE * slowest * self.gradients as f64)
+    }
+}
+
+/// Measures gradients on new processes.
+fn measure(
+    options: &Options,
+    scheme: Scheme,
+    hosts: &Hosts,
+    workers: usize,
+    tls: bool,
+    limit: Duration,
+) -> Result<Measured, Failure> {
+    let spread = Spread::start(hosts, options.placement(), workers, tls)?;
+    spread.measure(scheme, options.parameters, options.gradients, limit)
 }
 
 /// One row of the table.
@@ -157,22 +215,14 @@ impl Row {
     ) -> Result<Self, Failure> {
         let each_way = scheme.each_way()?;
         let placement = options.placement();
-        let mut rates = vec![rate; workers + placement.first_worker()];
-        if let Some(last) = rates.last_mut() {
-            *last /= options.slow_link;
-        }
-        let hosts = Hosts::new(&rates)?;
+        let hosts = options.hosts(rate, workers)?;
         let second = rate * 1e6 / 8.0;
         let goodput = goodput(hosts.get(0)?, hosts.get(1)?, second as usize)?;
-        let slowest = each_way * workers as f64 * options.bytes() / goodput * options.slow_link;
-        let limit = 120.0 + PATIENCE * slowest * options.gradients as f64;
-        let spread = Spread::start(&hosts, placement, workers)?;
-        let limit = Duration::from_secs_f64(limit);
-        let ours = spread.measure(scheme, options.parameters, options.gradients, limit)?;
-        drop(spread);
+        let limit = options.limit(each_way, workers, goodput);
+        let ours = measure(options, scheme, &hosts, workers, options.tls, limit)?;
         let mut gloo = Samples::default();
         if *torch {
-            gloo = gloo_all_reduces(&hosts, placement, workers, options)?;
+            gloo = torch::gloo_all_reduces(&hosts, placement, workers, options)?;
             *torch = gloo.best().is_finite();
         }
         Ok(Self { scheme, each_way, workers, rate, goodput, bytes: options.bytes(), ours, gloo })
@@ -190,7 +240,7 @@ impl Row {
         let ratio = |limit: f64| format!("{:.2}", self.ours.seconds.median() / limit);
         let has_gloo = self.gloo.best().is_finite();
         let of_gloo = |cell: String| if has_gloo { cell } else { String::new() };
-        let mebibytes = |bytes: f64| format!("{:.0}", bytes / f64::from(1 << 20));
+        let of_model = |bytes: f64| format!("{:.1}", bytes / self.bytes);
         let mut cells = vec![
             self.scheme.to_string(),
             self.workers.to_string(),
@@ -209,56 +259,9 @@ impl Row {
             format!("{:.2}", self.ours.sent / self.bytes),
             format!("{:.0}", self.ours.processors * 100.0),
             format!("{:.0}", self.ours.own_processors * 100.0),
-            mebibytes(self.ours.coordinator_peak),
-            mebibytes(self.ours.worker_peak),
+            of_model(self.ours.coordinator_peak),
+            of_model(self.ours.worker_peak),
         ]);
         cells
-    }
-}
-
-fn python() -> String {
-    std::env::var("LOOKBEHIND_PEER_PYTHON").unwrap_or_else(|_| "python3".into())
-}
-
-/// Seconds of gloo's all-reduces between the hosts of the workers; empty if torch is not installed.
-fn gloo_all_reduces(
-    hosts: &Hosts,
-    placement: Placement,
-    workers: usize,
-    options: &Options,
-) -> Result<Samples, Failure> {
-    let folder = tempfile::tempdir()?;
-    let store = folder.path().join("store");
-    let mut ranks = Vec::new();
-    for rank in 0..workers {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/gloo_allreduce.py");
-        let numbers = [workers, options.parameters, options.gradients as usize, rank];
-        let mut command = Host::command(hosts.get(placement.first_worker() + rank)?, python());
-        command.arg(script).args(numbers.map(|number| number.to_string())).arg(&store);
-        command.env("GLOO_SOCKET_IFNAME", INTERFACE);
-        ranks.push(Rank(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?));
-    }
-    let mut samples = Samples::default();
-    for Rank(rank) in &mut ranks {
-        let mut text = String::new();
-        if let Some(stdout) = &mut rank.stdout {
-            std::io::Read::read_to_string(stdout, &mut text)?;
-        }
-        if !rank.wait()?.success() {
-            return Ok(Samples::default());
-        }
-        samples.append(text.lines().filter_map(|line| line.parse().ok()).collect());
-    }
-    Ok(samples)
-}
-
-/// One of gloo's processes; it ends when this is dropped.
-struct Rank(Child);
-
-impl Drop for Rank {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
