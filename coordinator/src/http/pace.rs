@@ -82,3 +82,22 @@ pub(super) async fn public(State(app): State<App>, request: Request, next: Next)
         Err(too_fast) => refused(&app, address, too_fast),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn guests_who_ask_too_fast_are_refused_and_users_and_administrators_are_not() {
+        let rates = Rates::new(Duration::from_millis(20));
+        let guest = Holder::Guest(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+        let passed = join_all((0..600).map(|_| rates.pass(&guest))).await;
+        let refused = passed.iter().filter(|passed| passed.is_err()).count();
+        assert!((1..=200).contains(&refused), "{refused} of 600 beyond the 400 at once");
+        assert_eq!(rates.pass(&Holder::User("alice".into())).await, Ok(()));
+        let all = join_all((0..5000).map(|_| rates.pass(&Holder::Admin))).await;
+        assert!(all.iter().all(Result::is_ok), "administrators have no rate");
+    }
+}

@@ -2,7 +2,6 @@
 //! meanwhile.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -135,69 +134,6 @@ async fn a_user_who_calls_too_fast_over_many_connections_waits_and_others_do_not
     assert!(refused.message().contains("calls per second of one user: the limit of 200"), "{refused}");
     list(&of("bob")).await.expect("bob has a rate of his own");
     calls.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guests_who_ask_too_fast_are_refused_and_those_who_have_signed_in_are_not() {
-    let credentials = Credentials::new();
-    let coordinator = credentials.folder("coordinator");
-    let cluster = Cluster::guarded(&credentials.folder("admin"), |config| {
-        config.credentials = Some(coordinator);
-        config.http = Some(([127, 0, 0, 1], 0).into());
-        config.failure_detection = Duration::from_millis(500);
-    })
-    .await;
-    let mut requests = JoinSet::new();
-    // More ask at a time than may wait, from fewer connections than one address may open at once.
-    for _ in 0..3 {
-        let browser = Browser::at(&cluster, Some(&credentials));
-        for _ in 0..30 {
-            let browser = browser.clone();
-            requests.spawn(async move {
-                loop {
-                    // A connection may also be closed.
-                    let answer = browser.get("/api/me").send().await;
-                    if answer.is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS) {
-                        return;
-                    }
-                }
-            });
-        }
-    }
-    let refused = within("a request that is refused", requests.join_next()).await;
-    refused.expect("a request").expect("no panic");
-    let browser = Browser::at(&cluster, Some(&credentials));
-    let request = browser.get("/api/me").bearer_auth(secret(&credentials, "alice"));
-    assert_eq!(within("an answer", request.send()).await.unwrap().status(), StatusCode::OK);
-    requests.shutdown().await;
-}
-
-/// Makes calls, many at a time, until one ends in another way than those before; returns how.
-async fn flood(channel: Channel, usual: Code, path: &'static str) -> Option<Code> {
-    for _ in 0..1000 {
-        // No more at a time than a stranger may have under way.
-        let calls = (0..8).map(|_| tokio::spawn(call(channel.clone(), path)));
-        for call in calls.collect::<Vec<_>>() {
-            let code = within("the end of a call", call).await.unwrap();
-            if code != usual {
-                return Some(code);
-            }
-        }
-    }
-    None
-}
-
-async fn call(mut channel: Channel, path: &'static str) -> Code {
-    let empty = Full::new(Bytes::from_static(&[0; 5]));
-    let request = http::Request::post(format!("https://coordinator{path}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(Body::new(empty))
-        .unwrap();
-    if let Err(error) = std::future::poll_fn(|context| channel.poll_ready(context)).await {
-        return Status::from_error(error.into()).code();
-    }
-    ended(channel.call(request).await).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
