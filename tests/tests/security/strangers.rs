@@ -136,6 +136,34 @@ async fn a_user_who_calls_too_fast_over_many_connections_waits_and_others_do_not
     calls.shutdown().await;
 }
 
+/// Makes calls, many at a time, until one ends in another way than those before; returns how.
+async fn flood(channel: Channel, usual: Code, path: &'static str) -> Option<Code> {
+    for _ in 0..1000 {
+        // No more at a time than a stranger may have under way.
+        let calls = (0..8).map(|_| tokio::spawn(call(channel.clone(), path)));
+        for call in calls.collect::<Vec<_>>() {
+            let code = within("the end of a call", call).await.unwrap();
+            if code != usual {
+                return Some(code);
+            }
+        }
+    }
+    None
+}
+
+async fn call(mut channel: Channel, path: &'static str) -> Code {
+    let empty = Full::new(Bytes::from_static(&[0; 5]));
+    let request = http::Request::post(format!("https://coordinator{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(empty))
+        .unwrap();
+    if let Err(error) = std::future::poll_fn(|context| channel.poll_ready(context)).await {
+        return Status::from_error(error.into()).code();
+    }
+    ended(channel.call(request).await).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_refused_or_public_calls_ends_with_its_connection() {
     let credentials = Credentials::new();

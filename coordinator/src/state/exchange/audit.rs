@@ -20,7 +20,7 @@ use crate::state::event::Audited;
 pub struct AuditedSlice {
     /// The block.
     pub block: u32,
-    /// The slice of it; see [`slice`].
+    /// The slice of it; see [`mod@slice`].
     pub slice: u32,
 }
 
