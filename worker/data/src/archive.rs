@@ -5,6 +5,7 @@
 mod kind;
 mod names;
 mod tar_file;
+mod zip_directory;
 mod zip_file;
 
 use std::collections::BTreeMap;

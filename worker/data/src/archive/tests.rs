@@ -240,6 +240,46 @@ fn zip_archives_that_cannot_be_read_say_why() {
     }
 }
 
+/// Writes a little-endian number at a place that is counted from the end of an archive's last record.
+fn with_number(archive: &[u8], place: usize, value: &[u8]) -> Vec<u8> {
+    let mut archive = archive.to_vec();
+    let start = archive.len() - 22 + place;
+    archive[start..start + value.len()].copy_from_slice(value);
+    archive
+}
+
+#[test]
+fn a_zip_whose_directory_is_another_than_the_one_that_is_charged_is_refused() {
+    let whole = zip_of(&images(), false);
+    let size = u32::from_le_bytes(whole[whole.len() - 10..][..4].try_into().unwrap());
+    let start = whole.len() as u32 - 22 - size;
+    // A directory that is said to be short: at its place, or at the archive's end.
+    let short = with_number(&whole, 12, &46_u32.to_le_bytes());
+    let moved = with_number(&short, 16, &(start + size - 46).to_le_bytes());
+    let fewer = with_number(&with_number(&whole, 8, &[1, 0]), 10, &[1, 0]);
+    // Further records, behind which a library looks for earlier ones.
+    let end =
+        [b"PK\x05\x06", &[0; 4][..], &[1, 0, 1, 0], &46_u32.to_le_bytes(), &[0xee; 4], &[0; 2]].concat();
+    let behind = [whole.as_slice(), &end].concat();
+    let commented = with_number(&whole, 20, &[1, 0]);
+    // Records of zip64 that nothing asks for, and one that is followed by more.
+    let record = [b"PK\x06\x06", &44_u64.to_le_bytes()[..], &[45, 0, 45, 0], &[0; 40]].concat();
+    let locator =
+        [b"PK\x06\x07", &[0; 4][..], &(whole.len() as u64 - 22).to_le_bytes(), &[1, 0, 0, 0]].concat();
+    let (before, last) = whole.split_at(whole.len() - 22);
+    let unasked = [before, &record, &locator, last].concat();
+    let wide = zip_of(&images(), true);
+    let (before, last) = wide.split_at(wide.len() - 22 - 20);
+    let more = [before, &[0; 64], last].concat();
+    for (number, archive) in [short, moved, fewer, behind, commented, unasked, more].iter().enumerate() {
+        let error = refused(archive);
+        assert!(
+            error.contains("zip") && error.contains("its end says") || error.contains("completely"),
+            "{number}: {error}"
+        );
+    }
+}
+
 #[test]
 fn a_name_that_is_in_a_zip_twice_is_refused() {
     // Two names of equal length, made the same afterwards.
