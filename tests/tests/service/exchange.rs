@@ -18,7 +18,7 @@ use lookbehind_worker::session::PeerListen;
 use tokio::sync::OnceCell;
 
 /// A job of five blocks: with fewer than four, everything goes through the coordinator.
-fn wide(workers: u32) -> JobFile {
+pub(super) fn wide(workers: u32) -> JobFile {
     let text =
         SMALL_JOB.replace("hidden = [16]", "hidden = [1024, 1024]").replace("epochs = 2", "epochs = 1");
     let mut job = job(&text);
@@ -27,7 +27,7 @@ fn wide(workers: u32) -> JobFile {
 }
 
 /// Its digest, from one worker.
-async fn expected() -> &'static str {
+pub(super) async fn expected() -> &'static str {
     static DIGEST: OnceCell<String> = OnceCell::const_new();
     let compute = || async { run(&mut Cluster::new().await, 1, |_, _| ()).await };
     DIGEST.get_or_init(compute).await

@@ -19,6 +19,7 @@ mod liars;
 mod limits;
 mod lists;
 mod loading;
+mod lying_owners;
 mod non_finite;
 mod parity;
 mod per_shard;
