@@ -74,9 +74,9 @@ impl Cluster {
             Outcome::Gradient(request, weights, digests) => {
                 self.request_gradient(job, advance.trainer, request, weights, digests)
             }
-            Outcome::Finished(report, digest) => {
+            Outcome::Finished(report, digest, digests) => {
                 training.step.report = Some((report, digest));
-                self.step_computed(job, advance.trainer)
+                self.step_computed(job, advance.trainer, digests)
             }
             Outcome::Diverged(reason) => Err(Halt::Failed(training.step.diverged(&reason))),
             Outcome::Failed(reason) => {
@@ -108,8 +108,8 @@ impl Cluster {
         self.issue_request(job, trainer, kind, samples, changed.then_some((weights, digests)))
     }
 
-    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones; with the
-    /// digests of their blocks, if these are known.
+    /// Creates a request and assigns its shards. `weights` are `Some` if they may differ from the published ones; with
+    /// the digests of their blocks, if these are known.
     pub(super) fn issue_request(
         &mut self,
         job: &mut Job,
@@ -127,6 +127,9 @@ impl Cluster {
             index: training.step.requests,
         };
         training.step.requests += 1;
+        // Workers that got the same weights for a test do not get them again for the gradient after it.
+        let weights =
+            weights.filter(|(_, digests)| digests.is_empty() || *digests != training.weights_digests);
         if let Some((_, digests)) = &weights {
             training.weights_version += 1;
             training.weights_digests = Arc::clone(digests);
@@ -140,15 +143,15 @@ impl Cluster {
             RequestKind::Test(_) => BTreeSet::new(),
         };
         let comparisons = Comparisons::of(compared);
-        let exchange = match kind {
-            RequestKind::Gradient { .. } => self.exchange(job, &request, shards),
-            RequestKind::Test(_) => None,
+        let (exchange, passing) = match kind {
+            RequestKind::Gradient { .. } => (self.exchange(job, &request, shards), None),
+            RequestKind::Test(_) => (None, self.passing(job, &request, shards)),
         };
         let mut request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
-        if exchange.is_some() {
+        if exchange.is_some() || passing.is_some() {
             request.weights_digests = Arc::clone(&job.require_training()?.weights_digests);
         }
-        request.exchange = exchange;
+        (request.exchange, request.passing) = (exchange, passing);
         let training = job.require_training()?;
         training.phase = Phase::Gathering(trainer, Box::new(request));
         // Before the assignments: a worker that gets one downloads this version.
@@ -261,10 +264,16 @@ impl Cluster {
     }
 
     /// The optimizer has finished the outer step: issues the first test request if tests are due, else ends the outer step.
-    fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
+    /// `digests`: of the blocks of the slow weights, if these may be exchanged.
+    fn step_computed(
+        &mut self,
+        job: &mut Job,
+        trainer: Box<Trainer>,
+        digests: Arc<[BlockDigest]>,
+    ) -> Handled {
         match next_test(job, None)? {
             Some((set, samples)) => {
-                let weights = (trainer.slow(), Arc::default());
+                let weights = (trainer.slow(), digests);
                 self.issue_request(job, trainer, RequestKind::Test(set), samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),

@@ -169,7 +169,7 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     let parts = BTreeMap::from([(root, whole)]);
                     input = Input::Gradient { shards, parts, ranges: None };
                 }
-                Outcome::Finished(_, digest) => break digests.push(digest),
+                Outcome::Finished(_, digest, _) => break digests.push(digest),
                 Outcome::Diverged(reason) | Outcome::Failed(reason) => {
                     panic!("the fault-free run failed: {reason}")
                 }

@@ -157,3 +157,36 @@ async fn a_worker_that_leaves_in_the_middle_changes_nothing() {
     let history = watcher.to_the_end().await;
     assert_eq!(history.digest(), expected().await);
 }
+
+/// Runs a job of two epochs on three workers, with or without a test after each of them. Returns its digest, the bytes of
+/// weights that the coordinator has sent, and the number of gradients.
+async fn two_epochs(tests: bool) -> (String, f64, f64) {
+    let mut cluster = with_pages().await;
+    for name in ["one", "two", "three"] {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add(name, backend).await;
+    }
+    let mut text = SMALL_JOB.replace("hidden = [16]", "hidden = [1024, 1024]");
+    if tests {
+        text = text.replace("[train]", "test = \"small.safetensors\"\n[train]");
+    }
+    text.push_str("\n[eval]\nevery_epochs = 1\n");
+    let mut job = job(&text);
+    on_workers(&mut job, 3);
+    let history = cluster.client().run(&job).await;
+    assert_eq!(history.state(), v1::JobState::Succeeded);
+    let metrics = http::get(cluster.http_addr().expect("pages"), "/metrics").await.text;
+    let sent = http::series(&metrics, "lookbehind_transfer_bytes_total{direction=\"sent\"}");
+    (history.digest().to_owned(), sent, gradients(&cluster, "workers").await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_weights_of_a_test_are_passed_on_and_serve_the_next_gradient() {
+    let (digest, sent, gradients) = two_epochs(false).await;
+    let (tested, with_tests, _) = two_epochs(true).await;
+    assert_eq!(tested, digest);
+    let once = sent / gradients;
+    // The first test costs nothing, the last one the weights once. If the coordinator sent them to each worker, the two
+    // would cost six times as much. A late block may be asked for again.
+    assert!(with_tests - sent < 3.0 * once, "{sent} bytes without tests, {with_tests} with two");
+}

@@ -117,7 +117,7 @@ impl Offer {
             }
             match offer.get(number).await {
                 Some(block) => Ok(Some((block, (offer, number + 1)))),
-                None => Err(Status::unavailable("this worker does not have the block")),
+                None => Err(Status::failed_precondition("this worker does not have the block")),
             }
         })
     }
