@@ -149,7 +149,7 @@ pub struct Train {
     /// Where model and metrics go
     #[command(flatten)]
     pub out: Out,
-    /// Keep the coordinator's state in this folder; the same job continues where an earlier run stopped
+    /// Keep the coordinator's state in this folder; the same job continues where an earlier run stopped or failed
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
     /// Where data files may come from in addition to this folder

@@ -5,6 +5,7 @@ mod kept;
 use std::time::Duration;
 
 use lookbehind_common::text::counted;
+use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 use lookbehind_worker::registry::Registry;
 
@@ -76,8 +77,7 @@ impl Run<'_> {
             None => Kept::default(),
         };
         let job = match kept.same(&self.source.message()) {
-            Some(job) if job.state() == v1::JobState::Paused => client.resume(&job.id, false).await?,
-            Some(job) => job.clone(),
+            Some(job) => self.go_on(client, job).await?,
             None => {
                 if let Some(why) = kept.why_anew(self.source) {
                     self.console.say(why);
@@ -90,6 +90,20 @@ impl Run<'_> {
                 .say(format_args!("job {id} is paused meanwhile: `train` with its file goes on with it"));
         }
         Ok(job)
+    }
+
+    /// Goes on with a job of an earlier run, from its newest checkpoint; one that has succeeded stays as it is.
+    async fn go_on(&self, client: &Client, job: &v1::Job) -> Result<v1::Job, CliError> {
+        match job.state() {
+            v1::JobState::Paused => client.resume(&job.id, false).await,
+            v1::JobState::Failed | v1::JobState::Cancelled => {
+                let state = state_name(job.state());
+                self.console
+                    .say(format_args!("job {} in the state folder is {state}: it is retried", job.id));
+                client.retry(&job.id).await
+            }
+            _ => Ok(job.clone()),
+        }
     }
 
     /// After an interrupt: the job completes its outer step and is paused.
