@@ -174,8 +174,11 @@ impl Machines {
 
     /// Waits until a worker of that name is registered.
     pub async fn registered(&self, name: &str) {
-        within(&format!("registration of {name}"), async {
-            while !self.client.workers().await.iter().any(|worker| worker.name == name) {
+        // One that has proved its identity is shown with it.
+        let identity = self.credentials.as_ref().map_or("", |_| "worker/");
+        let shown = format!("{identity}{name}");
+        within(&format!("registration of {shown}"), async {
+            while !self.client.workers().await.iter().any(|worker| worker.name == shown) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })

@@ -25,7 +25,7 @@ struct Receiver {
 
 impl Receiver {
     async fn new(credentials: &Credentials) -> Self {
-        let server = GuardedServer::load(&Folder::new(&credentials.folder("coordinator"))).unwrap();
+        let server = GuardedServer::load(&Folder::new(credentials.folder("coordinator"))).unwrap();
         let mut config = Arc::unwrap_or_clone(server.http);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

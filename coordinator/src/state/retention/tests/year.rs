@@ -140,7 +140,7 @@ impl Year {
     }
 
     fn day(&mut self, day: u64) {
-        let user = Caller::User(format!("user {}", day % USERS).into());
+        let user = Caller::User(format!("user {}", day % USERS));
         let worker = self.worker(day);
         let job = self.create(&user);
         let failed = WorkerMessage::PrepareFailed { job, fault: Fault::Job, reason: "no such data".into() };
