@@ -30,12 +30,12 @@ mod weights;
 
 use std::sync::Arc;
 
-pub use self::climb::Climb;
+pub use self::climb::{Climb, VisitPartial};
 pub use self::communication::Communication;
 pub use self::messages::{AbsorbError, GradientRequest, Next, OuterStepReport};
 pub use self::methods::{gradients_per_outer_step, requests_per_outer_step};
 pub use self::state::{OptimizerState, StateError};
-pub use self::visit::{Visit, partial_lengths};
+pub use self::visit::{ClimbOrder, Visit, partial_lengths};
 
 use self::base::{Base, buffer_names};
 use self::blocks::{Block, blocks_of};

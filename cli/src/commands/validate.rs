@@ -2,7 +2,9 @@
 
 use lookbehind_common::job::{ExchangeFormat, JobSpec, Length, Method};
 use lookbehind_common::layout::Layout;
-use lookbehind_common::optimizer::{Communication, Visit, gradients_per_outer_step, requests_per_outer_step};
+use lookbehind_common::optimizer::{
+    ClimbOrder, Communication, Visit, gradients_per_outer_step, requests_per_outer_step,
+};
 use lookbehind_common::reduction::effective_shards;
 use lookbehind_common::text::counted;
 use lookbehind_worker::compute::{Backend, PrepareError};
@@ -14,7 +16,7 @@ use crate::args::Validate;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::job::JobSource;
-use crate::line::{Line, Valid};
+use crate::line::{Line, Valid, VisitBytes};
 use crate::local;
 
 /// Checks a job file.
@@ -66,7 +68,7 @@ struct Checked {
     /// What was read of the data, in lines.
     data: Vec<String>,
     /// Bytes that visits take on a worker, in addition to a gradient; `None` without visits, or without a model.
-    visit_bytes: Option<u64>,
+    visit_bytes: Option<VisitBytes>,
 }
 
 /// Checks model, data and initial weights as far as they are available.
@@ -135,17 +137,21 @@ fn visits(method: &Method, rounds: u64) -> Option<String> {
 }
 
 /// Bytes that visits take on a worker that has all shards of a batch; `None` without visits.
-fn visit_bytes(spec: &JobSpec, layout: &Layout) -> Option<u64> {
+fn visit_bytes(spec: &JobSpec, layout: &Layout) -> Option<VisitBytes> {
     let shards = effective_shards(spec.train.batch_size, spec.train.shards);
-    Visit::of(&spec.optimizer.method).map(|visit| visit.bytes(layout.lengths(), shards))
+    Visit::of(&spec.optimizer.method).map(|visit| VisitBytes {
+        one_after_another: visit.bytes(ClimbOrder::OneAfterAnother, layout.lengths(), shards),
+        in_step: visit.bytes(ClimbOrder::InStep, layout.lengths(), shards),
+    })
 }
 
-/// The memory that visits take.
-fn climbing(bytes: u64) -> String {
+/// The memory that visits take in either order.
+fn climbing(VisitBytes { one_after_another, in_step }: VisitBytes) -> String {
+    let [one_after_another, in_step] = [one_after_another, in_step].map(|bytes| bytes.div_ceil(1 << 20));
     format!(
-        "optimizer.perturbation \"shard\": climbing, one shard after the other, takes {} MiB more than computing a gradient \
-         on a worker that has all shards",
-        bytes.div_ceil(1 << 20)
+        "optimizer.perturbation \"shard\": on a worker that has all shards, climbing takes {one_after_another} MiB more than \
+         computing a gradient one shard after the other, {in_step} MiB in step; workers take the smaller, and both come to \
+         the same bytes"
     )
 }
 

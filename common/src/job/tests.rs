@@ -1,3 +1,5 @@
+mod perturbation;
+
 use std::time::Duration;
 
 use super::*;
@@ -177,31 +179,6 @@ fn keys_that_a_method_does_not_use_are_refused() {
     assert_eq!(path("method = \"lookahead_sam\"\nminibatch = \"same\""), "optimizer.minibatch");
     assert_eq!(path("method = \"multistep_sam\"\ngradients = \"reuse\""), "optimizer.gradients");
     assert!(with("method = \"sam\"\nk = 1\nalpha = 1.0").is_ok(), "sam is the family at k = 1 and alpha = 1");
-}
-
-#[test]
-fn a_job_says_whether_its_shards_climb_by_themselves() {
-    let with = |lines: &str| parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", lines));
-    let perturbation = |lines: &str| {
-        let parts = with(lines).expect("a valid job").optimizer.method.parts();
-        parts.ascent.expect("a method with ascents").perturbation
-    };
-    assert_eq!(perturbation("k = 5"), Perturbation::Global);
-    for method in ["sam", "multistep_sam", "lookahead_sam", "lookbehind"] {
-        let lines = format!("method = \"{method}\"\nperturbation = \"shard\"");
-        assert_eq!(perturbation(&lines), Perturbation::Shard, "{method}");
-    }
-    let refused = |lines: &str| with(lines).expect_err("an impossible job");
-    for method in ["sgd", "lookahead"] {
-        let error = refused(&format!("method = \"{method}\"\nperturbation = \"shard\""));
-        assert_eq!(error.path, "optimizer.perturbation");
-    }
-    for switching in ["method = \"multistep_sam\"", "gradients = \"reference\""] {
-        let error = refused(&format!("{switching}\nminibatch = \"switch\"\nperturbation = \"shard\""));
-        assert_eq!(error.path, "optimizer.minibatch");
-        assert!(error.problem.contains("perturbation = \"shard\""), "{error}");
-    }
-    assert_eq!(refused("perturbation = \"sample\"").path, "optimizer.perturbation");
 }
 
 #[test]

@@ -10,7 +10,11 @@
 //!
 //! with Lₛ the sum of the losses of shard s over the number of samples of the batch. The gradients that descend are sent,
 //! one after the other in one flat buffer, and added over the shards like any other partial. The path itself is in
-//! `climb`.
+//! `climb`; the orders in which several shards climb are in `memory`.
+
+mod memory;
+
+pub use self::memory::ClimbOrder;
 
 use super::Optimizer;
 use super::check::Check;
@@ -50,6 +54,11 @@ impl Visit {
         self.descents
     }
 
+    /// The position of the gradient number `index` of a path among those that are sent; `None` if it only ascends.
+    pub(super) fn sent(&self, index: u32) -> Option<u32> {
+        index.checked_sub(self.gradients - self.descents)
+    }
+
     /// Lengths of the flat buffers of a visit's partial, for a model with these lengths.
     pub(super) fn lengths(&self, model: ModelState<usize>) -> ModelState<usize> {
         ModelState {
@@ -67,23 +76,12 @@ impl Visit {
     ) -> Result<Vec<VisitGradient<'a>>, AbsorbError> {
         let check = Check { gradient: first, layout };
         check.visits(visits, self.lengths(layout.lengths()))?;
-        let unsent = self.gradients - self.descents;
         let gradient = |index: u32| VisitGradient {
             number: first + index,
-            sent: index.checked_sub(unsent).map(|sent| part(&visits.gradient, layout.parameters(), sent)),
+            sent: self.sent(index).map(|sent| part(&visits.gradient, layout.parameters(), sent)),
             statistics: part(&visits.statistics, layout.statistics(), index),
         };
         Ok((0..self.gradients).map(gradient).collect())
-    }
-
-    /// Bytes of host memory that visits take in addition to the computation of a gradient, for a worker that computes
-    /// `shards` shards one after the other: the slow and the perturbed weights, and the partials that wait to be added.
-    pub fn bytes(&self, model: ModelState<usize>, shards: u32) -> u64 {
-        let ModelState { parameters, statistics } = self.lengths(model);
-        let waiting = u64::from(shards.max(1).ilog2()) + 1;
-        let partials = (parameters.saturating_add(statistics) as u64).saturating_mul(waiting);
-        let weights = 2 * (model.parameters.saturating_add(model.statistics) as u64);
-        partials.saturating_add(weights).saturating_mul(size_of::<f32>() as u64)
     }
 }
 

@@ -8,7 +8,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
-use lookbehind_common::optimizer::{Climb, Visit, partial_lengths};
+use lookbehind_common::optimizer::{Climb, Visit, VisitPartial, partial_lengths};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
@@ -122,10 +122,12 @@ fn visited(spec: &JobSpec, weights: &FlatBuffer, batch: u64, kind: RequestKind, 
     };
     let Some(visit) = visit else { return at(weights) };
     let layout = Arc::new(description(spec).layout);
-    let mut climb = Climb::new(visit, layout, weights).expect("weights of the layout");
+    let mut climb = Climb::new(visit, Arc::clone(&layout), weights).expect("weights of the layout");
+    let mut sent = VisitPartial::new(visit, layout);
     loop {
-        let found = at(climb.weights());
-        if let Some(partial) = climb.absorb(&found).expect("finite values") {
+        let mut found = at(climb.weights());
+        climb.absorb(&mut found).expect("finite values");
+        if let Some(partial) = sent.absorb(&found).expect("the layout's lengths") {
             return partial;
         }
     }

@@ -8,6 +8,7 @@ use lookbehind_common::job::{
 
 use super::Values;
 use super::base::{Base, each};
+use super::rounding::{Rounding, Seen};
 
 /// The structure of a method's outer step.
 pub struct InnerSteps {
@@ -41,8 +42,8 @@ pub struct Trainer {
     base: Base,
     /// Shards of a batch.
     shards: usize,
-    /// Whether the gradients of shards and all sums of them are rounded to bf16.
-    rounds: bool,
+    /// What is done to the gradients of shards and all sums of them.
+    rounding: Rounding,
     /// The slow weights φ.
     pub slow: Values,
 }
@@ -66,34 +67,21 @@ impl Perturbed {
     }
 }
 
-/// The value of bf16 that is nearest: 8 significant bits, ties to even.
-fn nearest_bf16(value: f64) -> f64 {
-    if value == 0.0 {
-        return value;
-    }
-    // The distance of two neighbours of this size; below the smallest normal number it stays as it is there.
-    let step = 2_f64.powf(value.abs().log2().floor().max(-126.0) - 7.0);
-    (value / step).round_ties_even() * step
-}
-
-/// The sum along the reduction tree: the left part has as many shards as the largest power of two below all of them.
-fn tree(shards: &[Values], rounded: &impl Fn(Values) -> Values) -> Values {
-    if let [shard] = shards {
-        return shard.clone();
-    }
-    let (left, right) = shards.split_at(shards.len().next_power_of_two() / 2);
-    let mut sum = tree(left, rounded);
-    each(&mut sum, &tree(right, rounded), |left, right| left + right);
-    rounded(sum)
-}
-
 impl Trainer {
     /// The state before the first outer step; `names` and `slow` are in the same order.
     pub fn new(spec: &JobSpec, names: &[String], slow: Values) -> Self {
         let scaled = names.iter().map(|name| name.contains("weight")).collect();
         let (method, base) = (spec.optimizer.method, Base::new(spec.optimizer.base));
         let rounds = spec.train.exchange == ExchangeFormat::Bf16;
-        Self { method, scaled, base, shards: spec.train.shards as usize, rounds, slow }
+        let rounding = Rounding { rounds, seen: Seen::default() };
+        Self { method, scaled, base, shards: spec.train.shards as usize, rounding, slow }
+    }
+
+    /// The same beside a service that rounded gradients to these.
+    #[must_use]
+    pub fn beside(mut self, seen: Seen) -> Self {
+        self.rounding.seen = seen;
+        self
     }
 
     /// Takes one outer step with the given batches.
@@ -176,19 +164,12 @@ impl Trainer {
         (0..shards).map(shard).collect()
     }
 
-    fn rounded(&self, mut gradient: Values) -> Values {
-        if self.rounds {
-            gradient.iter_mut().flatten().for_each(|g| *g = nearest_bf16(*g));
-        }
-        gradient
-    }
-
     /// What a shard adds to the gradient of the mean loss of a batch of `samples` samples.
     fn of_shard(&self, weights: &Values, shard: &Range<usize>, samples: usize, of: &Gradient<'_>) -> Values {
         let share = shard.len() as f64 / samples as f64;
         let mut gradient = of(weights, shard);
         gradient.iter_mut().flatten().for_each(|g| *g *= share);
-        self.rounded(gradient)
+        self.rounding.of_shard(gradient, shard)
     }
 
     /// The gradient of a batch's mean loss, all shards at the same weights.
@@ -196,7 +177,7 @@ impl Trainer {
         let shards = self.shards_of(batch);
         let shards: Vec<Values> =
             shards.iter().map(|shard| self.of_shard(weights, shard, batch.len(), of)).collect();
-        tree(&shards, &|sum| self.rounded(sum))
+        self.rounding.tree(&shards)
     }
 
     /// The gradient of a batch's mean loss, each part at its own weights.
@@ -208,7 +189,7 @@ impl Trainer {
         let parts = perturbed.parts.iter();
         let parts: Vec<Values> =
             parts.map(|(part, weights)| self.of_shard(weights, part, samples, of)).collect();
-        tree(&parts, &|sum| self.rounded(sum))
+        self.rounding.tree(&parts)
     }
 
     /// Moves the perturbed weights of each part along its own gradient.

@@ -6,6 +6,7 @@ mod files;
 mod methods;
 mod mlp;
 mod normed;
+mod rounding;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use files::{Samples, read_samples, read_tensors};
 pub use methods::{Gradient, InnerSteps, Trainer, inner_steps};
 pub use mlp::{Mlp, loss_and_gradient};
 pub use normed::{NAMES, Normed, normed};
+pub use rounding::Seen;
 pub use schedule::learning_rate;
 
 /// Tensors by name, each with its shape and its values in row-major order.
@@ -32,12 +34,21 @@ pub type Values = Vec<Vec<f64>>;
 /// # Panics
 /// If the job shuffles, or the tensors are not a multilayer perceptron for the samples.
 pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
+    train_beside(job, init, samples, Seen::default())
+}
+
+/// As [`train`], beside a service that rounded gradients to these.
+///
+/// # Panics
+/// As [`train`].
+pub fn train_beside(job: &JobSpec, init: &Tensors, samples: &Samples, seen: Seen) -> Tensors {
     assert!(!job.data.shuffle, "the reference takes the samples in order");
     let names: Vec<String> = init.keys().cloned().collect();
     let mlp = Mlp::of(init);
     let gradient =
         |weights: &Values, batch: &Range<usize>| loss_and_gradient(&mlp, weights, samples, batch).1;
-    let mut trainer = Trainer::new(job, &names, init.values().map(|(_, values)| values.clone()).collect());
+    let slow = init.values().map(|(_, values)| values.clone()).collect();
+    let mut trainer = Trainer::new(job, &names, slow).beside(seen);
     for step in outer_steps(job, samples.targets.len()) {
         trainer.outer_step(&step.batches, step.learning_rate, &gradient);
     }

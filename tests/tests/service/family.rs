@@ -1,15 +1,20 @@
 //! Every method, base optimizer and schedule through the whole service, against the independent reference in f64.
 
+use std::sync::{Arc, Mutex};
+
 use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec};
+use lookbehind_common::partial::Partial;
+use lookbehind_common::reduction::{effective_shards, shard_range};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::write_samples;
 use lookbehind_tests::jobs::{job, parity, samples};
-use lookbehind_tests::reference::{self, Samples, Tensors, read_tensors, relative_error};
+use lookbehind_tests::reference::{self, Samples, Seen, Tensors, Values, read_tensors, relative_error};
+use lookbehind_tests::scripted::{Script, Scripted};
+use lookbehind_worker::compute::{Request, RequestKind};
+use lookbehind_worker::registry::Registry;
 
 /// Largest error of a run, relative to the distance that the weights moved.
 const TOLERANCE: f64 = 1e-4;
-/// The same for gradients in bf16, of which a few values are rounded the other way: one step of bf16 is 1/256 of a value.
-const ROUNDED_TOLERANCE: f64 = 3e-4;
 /// Number of samples. Batches of 16 leave one of 4 at an epoch's end, which is fewer than the shards and is, if an
 /// outer step takes three batches, the only one in its outer step.
 const ROWS: usize = 100;
@@ -42,7 +47,10 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let cluster = Cluster::of(3).await;
+        Self::with(Cluster::of(3).await).await
+    }
+
+    async fn with(cluster: Cluster) -> Self {
         let samples = samples(ROWS);
         write_samples(&cluster.data().join(FILE), &samples);
         let path = parity("sgd").join("init.safetensors");
@@ -67,14 +75,15 @@ impl Bench {
         results
     }
 
-    /// Distance from the reference's weights, relative to the distance that the weights moved.
-    fn error(&self, spec: &JobSpec, got: &Tensors) -> f64 {
-        relative_error(got, &reference::train(spec, &self.init, &self.samples), &self.init)
+    /// Distance from the reference's weights, relative to the distance that the weights moved. The reference rounds beside
+    /// what was seen of the run.
+    fn error(&self, spec: &JobSpec, got: &Tensors, seen: Seen) -> f64 {
+        relative_error(got, &reference::train_beside(spec, &self.init, &self.samples, seen), &self.init)
     }
 
     async fn agrees(&self, jobs: Vec<JobFile>) {
         for (spec, got) in self.run(jobs).await {
-            let (what, error) = (described(&spec), self.error(&spec, &got));
+            let (what, error) = (described(&spec), self.error(&spec, &got, Seen::default()));
             assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
         }
     }
@@ -127,30 +136,76 @@ async fn every_method_whose_shards_climb_by_themselves_ends_where_the_reference_
     bench.agrees(jobs.collect()).await;
 }
 
-/// Every method with both perturbations; the reference rounds in the same places, to the same format. The runs are short,
-/// because a value that lies next to the middle of two of bf16 may be rounded the other way in f32, and such differences
-/// grow: each takes one epoch, in batches of 48, 48 and 4 samples.
+/// Samples in a batch of gradients in bf16; the last one of an epoch has four.
+const ROUNDED_BATCH: u64 = 48;
+
+/// Sees the gradients of the shards that workers compute: batch, shard, and all gradients that are sent of it.
+#[derive(Default)]
+struct Witness(Mutex<Vec<(u64, u32, Vec<f32>)>>);
+
+impl Script for Witness {
+    fn after(&self, request: &Request, shard: u32, partial: &mut Partial) {
+        if request.kind == RequestKind::Gradient {
+            self.0.lock().unwrap().push((request.batch, shard, partial.gradient.to_vec()));
+        }
+    }
+}
+
+impl Witness {
+    /// What was seen since the last call, for a model with these tensors.
+    fn seen(&self, init: &Tensors, shards: u32) -> Seen {
+        // A worker has the weight of a layer before its bias, the reference has names in their order.
+        let mut order: Vec<(usize, &String)> = init.keys().enumerate().collect();
+        order.sort_by_key(|(_, name)| name.replace("weight", "a_weight"));
+        let mut seen = Seen::default();
+        for (batch, shard, gradients) in self.0.lock().unwrap().drain(..) {
+            let start = batch * ROUNDED_BATCH;
+            let samples = ROUNDED_BATCH.min(ROWS as u64 - start);
+            let range = shard_range(samples, effective_shards(samples, shards), shard);
+            let of_shard =
+                seen.entry(((start + range.start) as usize, (start + range.end) as usize)).or_default();
+            let mut rest = gradients.iter().map(|&value| f64::from(value));
+            for _ in 0..gradients.len() / init.values().map(|(_, values)| values.len()).sum::<usize>() {
+                let mut tensors: Values = vec![Vec::new(); init.len()];
+                for (place, name) in &order {
+                    tensors[*place] = rest.by_ref().take(init[*name].1.len()).collect();
+                }
+                of_shard.push(tensors);
+            }
+        }
+        seen
+    }
+}
+
+/// Every method with both perturbations; the reference rounds in the same places, to the same format.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_reference_does() {
-    let bench = Bench::new().await;
+    const SHARDS: u32 = 5;
+    let witness = Arc::new(Witness::default());
+    let mut cluster = Cluster::new().await;
+    for name in ["w1", "w2", "w3"] {
+        let backend = Scripted::new(cluster.backend(Registry::builtin()), Arc::clone(&witness) as _);
+        cluster.add(name, backend).await;
+    }
+    let bench = Bench::with(cluster).await;
     let perturbations = |method: String| {
         let climbs = method.contains("ascent") && !method.contains("switch");
         let shard = climbs.then(|| format!("{method}\nperturbation = 'shard'"));
         [Some(method), shard].into_iter().flatten()
     };
-    let methods = methods().into_iter().flat_map(perturbations);
-    let jobs = methods.enumerate().map(|(number, method)| {
-        let mut job = text("epochs = 1", &method, BASES[number % 2], "");
-        job.train.batch_size = 48;
-        job.train.shards = Some(5);
+    for (number, method) in methods().into_iter().flat_map(perturbations).enumerate() {
+        let mut job = text(EPOCHS, &method, BASES[number % 2], "");
+        job.train.batch_size = ROUNDED_BATCH;
+        job.train.shards = Some(SHARDS);
         job.train.exchange = Some(ExchangeFormat::Bf16);
-        job
-    });
-    for (spec, got) in bench.run(jobs.collect()).await {
+        // One by one, so that what is seen is of one job.
+        let (spec, got) = bench.run(vec![job]).await.remove(0);
         let mut exact = spec.clone();
         exact.train.exchange = ExchangeFormat::F32;
-        let (what, error, of_exact) = (described(&spec), bench.error(&spec, &got), bench.error(&exact, &got));
-        assert!(error <= ROUNDED_TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+        let error = bench.error(&spec, &got, witness.seen(&bench.init, SHARDS));
+        let (what, of_exact) = (described(&spec), bench.error(&exact, &got, Seen::default()));
+        println!("{error:.1e}, {of_exact:.1e} from what is not rounded: {what}");
+        assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
         assert!(
             of_exact > 5.0 * error,
             "{what}: off by {error:.1e}, and by {of_exact:.1e} from what is not rounded"

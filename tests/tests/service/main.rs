@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod batch_statistics;
+mod climb_orders;
 mod determinism;
 mod evidence;
 mod exchange;

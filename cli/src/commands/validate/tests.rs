@@ -65,10 +65,15 @@ fn the_memory_of_visits_is_told_where_the_model_is_known() {
     };
     let digits = "kind = \"digits\"";
     assert_eq!(bytes(&perturbed("global", digits)), None);
-    // 310 parameters: two copies of them, and five gradients in each of three partials that wait.
-    assert_eq!(bytes(&perturbed("shard", digits)), Some(4 * 310 * (2 + 3 * 5)));
+    // 310 parameters, in four shards. One after the other: two copies of them, and five gradients in each of three partials
+    // that wait. In step: five copies of them, five gradients that are sent, and two that wait.
+    let expected = VisitBytes { one_after_another: 4 * 310 * (2 + 3 * 5), in_step: 4 * 310 * (5 + 5 + 2) };
+    assert_eq!(bytes(&perturbed("shard", digits)), Some(expected));
     assert_eq!(bytes(&perturbed("shard", PARQUET)), None);
-    assert!(climbing(4 * 310 * 17).contains("takes 1 MiB more"));
+    let said = climbing(VisitBytes { one_after_another: 17 << 20, in_step: (12 << 20) - 1 });
+    for words in ["takes 17 MiB more", "one shard after the other, 12 MiB in step"] {
+        assert!(said.contains(words), "expected {words:?} in {said:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::tests::{ADAMW, ASAM, SAM, SGD, batch_statistics, gradient, initial, layout, spec};
-use super::super::{Climb, OptimizerState, gradients_per_outer_step, requests_per_outer_step};
+use super::super::{Climb, OptimizerState, VisitPartial, gradients_per_outer_step, requests_per_outer_step};
 use super::*;
 use crate::exchange_format::ExchangeFormat;
 use crate::flat_buffer::FlatBuffer;
@@ -78,9 +78,11 @@ fn trained(spec: &OptimizerSpec, shards: u64) -> OptimizerState {
 
 fn climbed(visit: Visit, layout: &Arc<Layout>, start: &[f32], at: impl Fn(&[f32]) -> Partial) -> Partial {
     let mut climb = Climb::new(visit, Arc::clone(layout), start).expect("weights of the layout");
+    let mut sent = VisitPartial::new(visit, Arc::clone(layout));
     loop {
-        let found = at(climb.weights());
-        if let Some(partial) = climb.absorb(&found).expect("finite values") {
+        let mut found = at(climb.weights());
+        climb.absorb(&mut found).expect("finite values");
+        if let Some(partial) = sent.absorb(&found).expect("the layout's lengths") {
             return partial;
         }
     }
@@ -157,10 +159,10 @@ fn a_value_that_is_not_finite_is_found_on_the_path_and_in_the_sum() {
     let (layout, visit) = (layout(), Visit::of(&Method::Sam { ascent: per_shard(SAM) }).expect("visits"));
     let start = initial(&layout).parameters;
     let mut climb = Climb::new(visit, Arc::clone(&layout), &start).expect("weights of the layout");
-    climb.absorb(&shard(&start, 0, 0, &layout)).expect("a finite gradient");
+    climb.absorb(&mut shard(&start, 0, 0, &layout)).expect("a finite gradient");
     let mut found = shard(climb.weights(), 0, 0, &layout);
     found.gradient[45_002] = f32::NAN;
-    let error = climb.absorb(&found).expect_err("not a number");
+    let error = climb.absorb(&mut found).expect_err("not a number");
     assert_eq!(
         error.to_string(),
         "gradient 1: gradient of tensor \"a.bias\" is NaN at index 2, expected a finite number"
@@ -197,17 +199,42 @@ fn what_was_not_asked_for_is_refused() {
     let error = optimizer.absorb_visits(&short).expect_err("statistics of one gradient");
     assert!(matches!(error, AbsorbError::Length { found: 34, expected: 68, .. }), "{error}");
     assert!(matches!(optimizer.absorb_visits(&whole), Ok(Next::Finished(_))));
-    let other = Climb::new(visit, layout, &start[1..]);
+    let other = Climb::new(visit, Arc::clone(&layout), &start[1..]);
     assert!(matches!(other, Err(AbsorbError::Length { what: "weights", .. })));
+    let mut sent = VisitPartial::new(visit, layout);
+    assert_eq!(
+        sent.absorb(&shard(&start, 0, 0, &optimizer.layout)),
+        Err(AbsorbError::NotAskedFor),
+        "no sums of visits"
+    );
+}
+
+/// Three shards that climb in step, added gradient by gradient.
+fn climbed_in_step(visit: Visit, layout: &Arc<Layout>, start: &[f32]) -> Partial {
+    let climb = |_| Climb::new(visit, Arc::clone(layout), start).expect("weights of the layout");
+    let mut climbs: Vec<Climb> = (0..3).map(climb).collect();
+    let mut sent = VisitPartial::new(visit, Arc::clone(layout));
+    loop {
+        let mut found = climbs.iter_mut().zip(0..).map(|(climb, number)| {
+            let mut found = shard(climb.weights(), 0, number, layout);
+            climb.absorb(&mut found).expect("finite values");
+            found
+        });
+        let first = found.next().expect("three shards");
+        let sum = found.fold(first, |sum, found| added(sum, &found));
+        if let Some(partial) = sent.absorb(&sum).expect("the layout's lengths") {
+            return partial;
+        }
+    }
 }
 
 #[test]
-fn memory_grows_with_the_descents_and_the_depth_of_the_tree() {
-    let method = |k| lookbehind(per_shard(SAM), k, Alpha::Static(0.5), InnerGradients::Reuse);
-    let model = ModelState { parameters: 1000, statistics: 10 };
-    let bytes = |k, shards| Visit::of(&method(k)).expect("visits").bytes(model, shards);
-    assert_eq!(bytes(2, 1), 4 * (2000 + 30 + 2020));
-    assert_eq!(bytes(5, 1), 4 * (5000 + 60 + 2020));
-    assert_eq!(bytes(5, 8), 4 * (4 * (5000 + 60) + 2020));
-    assert_eq!(bytes(5, 9), bytes(5, 8));
+fn shards_that_climb_in_step_come_to_the_sum_of_those_that_climb_one_after_the_other() {
+    let (layout, start) = (layout(), initial(&layout()).parameters);
+    for method in [SAM, ASAM].into_iter().flat_map(|ascent| methods(per_shard(ascent))) {
+        let visit = Visit::of(&method).expect("visits");
+        let visited = |number| climbed(visit, &layout, &start, |at| shard(at, 0, number, &layout));
+        let expected = added(added(visited(0), &visited(1)), &visited(2));
+        assert!(climbed_in_step(visit, &layout, &start) == expected, "{method:?}");
+    }
 }
