@@ -204,10 +204,9 @@ async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_refer
         exact.train.exchange = ExchangeFormat::F32;
         let error = bench.error(&spec, &got, witness.seen(&bench.init, SHARDS));
         let (what, of_exact) = (described(&spec), bench.error(&exact, &got, Seen::default()));
-        println!("{error:.1e}, {of_exact:.1e} from what is not rounded: {what}");
         assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
         assert!(
-            of_exact > 5.0 * error,
+            of_exact > 100.0 * error,
             "{what}: off by {error:.1e}, and by {of_exact:.1e} from what is not rounded"
         );
     }
