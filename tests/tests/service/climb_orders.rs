@@ -65,9 +65,9 @@ async fn one_to_eight_workers_end_at_the_same_bytes_in_either_order_and_in_both(
     let [first, second] = ClimbOrder::ALL;
     let jobs = [(8, ExchangeFormat::F32), (10, ExchangeFormat::Bf16)];
     let mut digests = Vec::new();
-    for (orders, numbers) in
-        [(&[first][..], &[1, 2][..]), (&[second], &[1, 2]), (&[second, first], &[2, 3, 4, 8])]
-    {
+    let clusters: [(&[ClimbOrder], &[u32]); 3] =
+        [(&[first], &[1, 2]), (&[second], &[1, 2]), (&[second, first], &[2, 3, 4, 8])];
+    for (orders, numbers) in clusters {
         let cluster = of(numbers[numbers.len() - 1] as usize, orders).await;
         for (place, (shards, exchange)) in jobs.into_iter().enumerate() {
             let job = per_shard(shards, exchange);
