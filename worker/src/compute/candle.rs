@@ -1,6 +1,6 @@
 //! Loads jobs with candle, on the CPU or on GPUs.
 
-mod visits;
+mod kept;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -155,7 +155,7 @@ impl CandleBackend {
         }
         let evaluator = evaluator(&Device::Cpu)?;
         let lengths = evaluator.tensors.layout().lengths();
-        let kept = self.visit_bytes(spec, lengths, shards).unwrap_or(0);
+        let kept = self.kept(spec, lengths, shards);
         let room = Room { kept, transfers: self.copies * lengths.bytes(), limit: memory_limit };
         let rounding = Rounding::of(spec, evaluator.tensors.layout());
         let parts = Parts { samples, evaluator, threads: self.threads, rounding, room };

@@ -17,7 +17,7 @@ use lookbehind_common::test_set::TestSet;
 use lookbehind_kernels::interruptible;
 
 use self::host::Host;
-pub(super) use self::room::Room;
+pub(super) use self::room::{Kept, Room};
 use super::evaluator::Evaluator;
 use super::probe::{ProbeRequests, probe_digest};
 use super::samples::{Inputs, Samples};

@@ -1,4 +1,4 @@
-//! The memory that the visits of a job take on a worker (`perturbation = "shard"`).
+//! What a worker keeps in the host's memory from one shard to the next.
 
 use lookbehind_common::job::JobSpec;
 use lookbehind_common::layout::Layout;
@@ -7,6 +7,7 @@ use lookbehind_common::optimizer::{ClimbOrder, Visit};
 
 use super::CandleBackend;
 use crate::compute::ComputeError;
+use crate::compute::cpu::Kept;
 use crate::memory;
 
 impl CandleBackend {
@@ -18,10 +19,17 @@ impl CandleBackend {
     }
 
     /// Bytes that the visits of a job take if this worker has all shards of a batch; `None` without visits.
-    pub(super) fn visit_bytes(&self, spec: &JobSpec, lengths: ModelState<usize>, shards: u32) -> Option<u64> {
+    fn visit_bytes(&self, spec: &JobSpec, lengths: ModelState<usize>, shards: u32) -> Option<u64> {
         let visit = Visit::of(&spec.optimizer.method)?;
         let order = self.climb_order.unwrap_or_else(|| visit.order(lengths, shards));
         Some(visit.bytes(order, lengths, shards))
+    }
+
+    /// What a worker on the CPU keeps from one shard to the next if it has all shards of a batch: what visits take, or the
+    /// ⌊log₂ m⌋ partials of m shards that wait to be added while the last one is computed.
+    pub(super) fn kept(&self, spec: &JobSpec, lengths: ModelState<usize>, shards: u32) -> Kept {
+        let waiting = u64::from(shards.max(1).ilog2()).saturating_mul(lengths.bytes());
+        self.visit_bytes(spec, lengths, shards).map_or(Kept::Partials(waiting), Kept::Visits)
     }
 
     /// Refuses a job on GPUs whose visits take more of the host's memory than is left. On the devices, a path takes no more
@@ -45,3 +53,6 @@ impl CandleBackend {
         Err(ComputeError::VisitMemory { kind, samples, needed, loaded, transfers, limit })
     }
 }
+
+#[cfg(test)]
+mod tests;
