@@ -26,6 +26,8 @@ pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
         mean_shard_gradient_norm: None,
         learning_rate: 0.1,
         alpha: 0.5,
+        alpha_min: None,
+        alpha_max: None,
         samples: 100,
         gradients: 3,
         time: Some(v1::TimeSplit {

@@ -19,6 +19,7 @@ mod climb;
 mod communication;
 pub mod elementwise;
 mod interpolation;
+mod mean;
 mod messages;
 mod methods;
 mod outer_step;
@@ -41,8 +42,9 @@ use self::base::{Base, buffer_names};
 use self::blocks::{Block, blocks_of};
 use self::buffers::Pool;
 use self::check::Check;
-use self::interpolation::{adaptive_alphas, interpolate_tensors};
-use self::methods::GradientSchedule;
+use self::interpolation::{Interpolated, adaptive_alphas, interpolate_tensors};
+use self::mean::Mean;
+use self::methods::{GradientSchedule, WeightSet, direction};
 use self::outer_step::OuterStep;
 use self::statistics::RunningStatistics;
 use self::update::{Ascent, Ending, Norms, OpenDescent, norms, update};
@@ -66,20 +68,26 @@ pub struct Optimizer {
     statistics: RunningStatistics,
     base: Base,
     pool: Pool,
+    /// The job's seed.
+    seed: u64,
     step: Option<OuterStep>,
+    /// Gradients of the outer step that descend together with its last one.
+    mean: Mean,
 }
 
 impl Optimizer {
-    /// The optimizer of a new job with these initial weights and running statistics.
+    /// The optimizer of a new job with these initial weights and running statistics. The job's seed keys random
+    /// perturbations.
     ///
     /// # Errors
     /// If a flat buffer does not have the layout's length.
     pub fn new(
         spec: &OptimizerSpec,
+        seed: u64,
         layout: Arc<Layout>,
         weights: ModelState<FlatBuffer>,
     ) -> Result<Self, StateError> {
-        Self::restore(spec, layout, OptimizerState::initial(&spec.base, weights))
+        Self::restore(spec, seed, layout, OptimizerState::initial(&spec.base, weights))
     }
 
     /// The optimizer of a job that continues from a state.
@@ -88,6 +96,7 @@ impl Optimizer {
     /// If the state lacks a buffer, has an unknown one, or a flat buffer does not have the layout's length.
     pub fn restore(
         spec: &OptimizerSpec,
+        seed: u64,
         layout: Arc<Layout>,
         state: OptimizerState,
     ) -> Result<Self, StateError> {
@@ -104,7 +113,9 @@ impl Optimizer {
             statistics: RunningStatistics { values: weights.statistics, counted: spec.batch_statistics },
             base: Base::new(spec.base, buffers, steps),
             pool: Pool::default(),
+            seed,
             step: None,
+            mean: Mean::default(),
         })
     }
 
@@ -149,8 +160,23 @@ impl Optimizer {
     /// # Panics
     /// If `batches` is 0 and the method has a batch for each inner step.
     pub fn begin(&mut self, batches: u32, lr: f64) -> GradientRequest {
-        let begin = || OuterStep::new(GradientSchedule::new(&self.method, batches), lr);
-        self.step.get_or_insert_with(begin).request()
+        if let Some(step) = &self.step {
+            return step.request();
+        }
+        if let Method::Rwp { rho } = self.method {
+            self.perturb(rho);
+        }
+        self.step.insert(OuterStep::new(GradientSchedule::new(&self.method, batches), lr)).request()
+    }
+
+    /// Moves the perturbed weights from the slow ones in a random direction: an ascent along a gradient that is drawn.
+    fn perturb(&mut self, rho: f64) {
+        let ascent = job::Ascent { rho, eta: None, perturbation: Perturbation::Global };
+        let drawn = direction(&self.layout, self.seed, self.base.steps());
+        let norms = norms(&self.blocks, &drawn, &drawn, None);
+        let mut perturbed = self.weights.open_perturbed(WeightSet::Fast, &mut self.pool);
+        update(&self.blocks, &drawn, Some(Ascent::new(&ascent, norms, perturbed.target())), None);
+        self.weights.close_perturbed(perturbed);
     }
 
     /// Takes the gradient that was requested last and the statistics of its batch, and returns what follows.
@@ -189,12 +215,13 @@ impl Optimizer {
 
     /// Ends the outer step with its last gradient.
     fn end(&mut self, step: &OuterStep, gradient: &[f32]) -> Result<Next, AbsorbError> {
-        let alpha = self.finish(step, gradient);
+        let mean = self.mean.take(gradient);
+        let alpha = self.finish(step, mean.as_deref().unwrap_or(gradient));
         self.step = None;
         let slow = &self.weights.slow;
         let check = Check { gradient: step.index, layout: &self.layout };
         check.weights(norms(&self.blocks, slow, slow, None).plain, slow)?;
-        Ok(Next::Finished(step.report(alpha)))
+        Ok(Next::Finished(step.report(&alpha)))
     }
 
     /// Checks a gradient and computes its norms.
@@ -215,6 +242,9 @@ impl Optimizer {
     /// Moves the perturbed and the fast weights with a gradient that is not the last one of the outer step.
     fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &[f32]) {
         let used = step.gradient();
+        if used.averaged {
+            self.mean.add(gradient);
+        }
         let ascent = self.ascent.filter(|_| used.ascends);
         let mut ascending =
             ascent.map(|ascent| (ascent, self.weights.open_perturbed(used.at, &mut self.pool)));
@@ -232,7 +262,7 @@ impl Optimizer {
     }
 
     /// Does the last descent of an outer step and the interpolation. Returns α.
-    fn finish(&mut self, step: &OuterStep, gradient: &[f32]) -> f64 {
+    fn finish(&mut self, step: &OuterStep, gradient: &[f32]) -> Interpolated {
         let interpolation = step.schedule.interpolation;
         self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
         let mut open = self.open_descent(step.lr);
@@ -245,13 +275,13 @@ impl Optimizer {
         let sums = update(&self.blocks, gradient, None, Some(open.descent(ending)));
         let mut weights = self.close_descent(open);
         let alpha = match interpolation {
-            None => 1.0,
-            Some(Alpha::Static(alpha)) => alpha,
+            None => Interpolated::with(1.0),
+            Some(Alpha::Static(alpha)) => Interpolated::with(alpha),
             Some(Alpha::Adaptive) => {
                 let alphas = adaptive_alphas(&self.blocks, &sums);
                 // These weights have not been published yet, so this does not copy them.
                 interpolate_tensors(&self.blocks, Arc::make_mut(&mut weights), &self.weights.slow, &alphas);
-                alphas.iter().sum::<f64>() / alphas.len() as f64
+                Interpolated::with_each(&alphas)
             }
         };
         self.weights.finish(weights, &mut self.pool);

@@ -140,7 +140,7 @@ impl Trainer {
         weights: ModelState<FlatBuffer>,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), weights)
+        let optimizer = Optimizer::new(&spec.optimizer, spec.seed, Arc::clone(&layout), weights)
             .map_err(|error| StartError(format!("initial weights: {error}")))?;
         Ok(Self { layout, optimizer, format: spec.train.exchange, position: Position::default() })
     }
@@ -156,7 +156,7 @@ impl Trainer {
         position: Position,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::restore(&spec.optimizer, Arc::clone(&layout), state)
+        let optimizer = Optimizer::restore(&spec.optimizer, spec.seed, Arc::clone(&layout), state)
             .map_err(|error| StartError(format!("checkpoint: {error}")))?;
         Ok(Self { layout, optimizer, format: spec.train.exchange, position })
     }

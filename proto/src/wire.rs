@@ -2,8 +2,8 @@
 
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
-    BatchStatistics, ComputeClasses, ExchangeFormat, JobError, MethodName, Minibatch, OnFailure,
-    Perturbation, Precision,
+    BatchStatistics, ComputeClasses, DescentGradient, ExchangeFormat, JobError, MethodName, Minibatch,
+    OnFailure, Perturbation, Precision,
 };
 
 use crate::parameters::{from_struct, to_struct};
@@ -164,6 +164,7 @@ fn optimizer_to_proto(section: &OptimizerSection) -> v1::OptimizerSpec {
         }),
         gradients: section.gradients.map_or(v1::Gradients::Unspecified, v1::Gradients::from).into(),
         minibatch: section.minibatch.map_or(v1::Minibatch::Unspecified, v1::Minibatch::from).into(),
+        descent: section.descent.map_or(v1::DescentGradient::Unspecified, v1::DescentGradient::from).into(),
         batch_statistics: section
             .batch_statistics
             .map_or(v1::BatchStatistics::Unspecified, v1::BatchStatistics::from)
@@ -194,6 +195,7 @@ fn optimizer_from_proto(spec: &v1::OptimizerSpec) -> Result<OptimizerSection, Jo
         },
         gradients: read_enum("optimizer.gradients", spec.gradients)?,
         minibatch: read_enum("optimizer.minibatch", spec.minibatch)?,
+        descent: read_enum("optimizer.descent", spec.descent)?,
         batch_statistics: read_enum("optimizer.batch_statistics", spec.batch_statistics)?,
         perturbation: read_enum("optimizer.perturbation", spec.perturbation)?,
         base: base_from_proto(&spec.base.unwrap_or_default())?,
@@ -293,10 +295,11 @@ macro_rules! wire_enum {
 }
 
 wire_enum!(MethodName, Method: Sgd = Sgd, Sam = Sam, Lookahead = Lookahead, LookaheadSam = LookaheadSam,
-    MultistepSam = MultistepSam, Lookbehind = Lookbehind);
+    MultistepSam = MultistepSam, Lookbehind = Lookbehind, Rwp = Rwp);
 wire_enum!(AscentName, Ascent: Sam = Sam, Asam = Asam);
 wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(Minibatch, Minibatch: Same = Same, Switch = Switch);
+wire_enum!(DescentGradient, DescentGradient: Last = Last, Mean = Mean);
 wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
 wire_enum!(Perturbation, Perturbation: Global = Global, Shard = Shard);
 wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{
-    Alpha, Ascent, BaseOptimizer, InnerGradients, JobSpec, Length, Method, Minibatch, Perturbation,
-    parse_toml,
+    Alpha, Ascent, BaseOptimizer, DescentGradient, InnerGradients, JobSpec, Length, Method, Minibatch,
+    Perturbation, parse_toml,
 };
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
@@ -65,8 +65,8 @@ fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     let (layout, mlp) = (Arc::new(layout_of(init)), Mlp::of(init));
     let parameters = flat_buffer(&init.values().map(|(_, values)| values.clone()).collect());
     let initial = ModelState { parameters, ..ModelState::default() };
-    let mut optimizer =
-        Optimizer::new(&job.optimizer, Arc::clone(&layout), initial).expect("flat buffers that fit");
+    let mut optimizer = Optimizer::new(&job.optimizer, job.seed, Arc::clone(&layout), initial)
+        .expect("flat buffers that fit");
     for step in reference::outer_steps(job, samples.targets.len()) {
         let mut request = optimizer.begin(step.batches.len() as u32, step.learning_rate);
         loop {
@@ -134,6 +134,7 @@ fn short_case() -> Case {
     case
 }
 
+/// All but random weight perturbation, whose noise depends on the order of a model's tensors.
 fn methods() -> Vec<Method> {
     let (sam, asam) = (
         Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global },
@@ -154,10 +155,16 @@ fn methods() -> Vec<Method> {
     }
     for ascent in [sam, asam] {
         methods.push(Method::Sam { ascent });
-        methods.extend([Minibatch::Same, Minibatch::Switch].map(|minibatch| Method::MultistepSam {
+        let multistep = [
+            (Minibatch::Same, DescentGradient::Last),
+            (Minibatch::Switch, DescentGradient::Last),
+            (Minibatch::Same, DescentGradient::Mean),
+        ];
+        methods.extend(multistep.map(|(minibatch, descent)| Method::MultistepSam {
             ascent,
             k: 3,
             minibatch,
+            descent,
         }));
     }
     methods

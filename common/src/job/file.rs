@@ -13,8 +13,8 @@ pub use self::init::{Init, InitialJob, RenamedFile};
 pub use self::parse::{parse_parameters, parse_toml};
 pub use self::setting::{Setting, apply_settings};
 use super::{
-    BatchStatistics, ComputeClasses, ExchangeFormat, Labels, MethodName, Minibatch, OnFailure, Parameters,
-    Perturbation, Precision,
+    BatchStatistics, ComputeClasses, DescentGradient, ExchangeFormat, Labels, MethodName, Minibatch,
+    OnFailure, Parameters, Perturbation, Precision,
 };
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
@@ -155,6 +155,9 @@ pub struct OptimizerSection {
     /// Batches per outer step; default same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minibatch: Option<Minibatch>,
+    /// Gradient of the descent; default last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descent: Option<DescentGradient>,
     /// Which gradients update running statistics; default every pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_statistics: Option<BatchStatistics>,

@@ -176,6 +176,25 @@ fn keys_that_a_method_does_not_use_are_refused() {
     assert_eq!(path("method = \"lookahead\"\nascent = \"sam\""), "optimizer.ascent");
     assert_eq!(path("method = \"lookahead_sam\"\nminibatch = \"same\""), "optimizer.minibatch");
     assert_eq!(path("method = \"multistep_sam\"\ngradients = \"reuse\""), "optimizer.gradients");
+    for key in [
+        "ascent = \"sam\"",
+        "k = 2",
+        "eta = 0.1",
+        "alpha = 0.5",
+        "gradients = \"reuse\"",
+        "minibatch = \"same\"",
+        "perturbation = \"global\"",
+        "descent = \"mean\"",
+    ] {
+        let name = key.split(' ').next().expect("a name");
+        assert_eq!(path(&format!("method = \"rwp\"\n{key}")), format!("optimizer.{name}"));
+    }
+    assert!(with("method = \"rwp\"\nrho = 0.5").is_ok(), "the length of the perturbation");
+    assert_eq!(path("method = \"rwp\"\nrho = 0"), "optimizer.rho");
+    assert_eq!(path("method = \"lookbehind\"\ndescent = \"last\""), "optimizer.descent");
+    let switching = "method = \"multistep_sam\"\nminibatch = \"switch\"\ndescent =";
+    assert_eq!(path(&format!("{switching} \"mean\"")), "optimizer.descent");
+    assert!(with(&format!("{switching} \"last\"")).is_ok(), "the default");
     assert!(with("method = \"sam\"\nk = 1\nalpha = 1.0").is_ok(), "sam is the family at k = 1 and alpha = 1");
 }
 
@@ -192,7 +211,7 @@ fn a_job_says_whether_its_shards_climb_by_themselves() {
         assert_eq!(perturbation(&lines), Perturbation::Shard, "{method}");
     }
     let refused = |lines: &str| with(lines).expect_err("an impossible job");
-    for method in ["sgd", "lookahead"] {
+    for method in ["sgd", "lookahead", "rwp"] {
         let error = refused(&format!("method = \"{method}\"\nperturbation = \"shard\""));
         assert_eq!(error.path, "optimizer.perturbation");
     }

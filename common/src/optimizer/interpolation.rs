@@ -8,6 +8,30 @@ use crate::flat_buffer::FlatBuffer;
 /// cosine of 0.
 const MIN_NORM: f64 = 1e-8;
 
+/// The factors of an interpolation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Interpolated {
+    /// Their mean over the tensors.
+    pub(super) mean: f64,
+    /// The least and the greatest, if each tensor has its own.
+    pub(super) range: Option<[f64; 2]>,
+}
+
+impl Interpolated {
+    /// One factor for all tensors.
+    pub(super) fn with(alpha: f64) -> Self {
+        Self { mean: alpha, range: None }
+    }
+
+    /// A factor for each tensor.
+    pub(super) fn with_each(alphas: &[f64]) -> Self {
+        let least = alphas.iter().copied().fold(f64::INFINITY, f64::min);
+        let greatest = alphas.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mean = alphas.iter().sum::<f64>() / alphas.len() as f64;
+        Self { mean, range: Some([least, greatest]) }
+    }
+}
+
 /// Sums from which an angle is computed: ‖x‖², ‖y‖², x·y.
 pub(super) type AngleSums = [f64; 3];
 

@@ -28,7 +28,7 @@ pub struct Visit {
     pub(super) ascent: job::Ascent,
     /// Number of gradients, at least 2; all but the last one ascend.
     gradients: u32,
-    /// Number of gradients that descend: the last ones.
+    /// Number of gradients that descend, alone or in a mean: the last ones.
     descents: u32,
 }
 

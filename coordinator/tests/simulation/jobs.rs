@@ -2,7 +2,9 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
-use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
+use lookbehind_common::job::{
+    DescentGradient, ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation,
+};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
@@ -102,9 +104,10 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
         MethodName::Sam,
         MethodName::Lookahead,
         MethodName::MultistepSam,
+        MethodName::Rwp,
         MethodName::Sgd,
     ]);
-    if !matches!(optimizer.method, MethodName::Sgd | MethodName::Sam) {
+    if !matches!(optimizer.method, MethodName::Sgd | MethodName::Sam | MethodName::Rwp) {
         optimizer.k = Some(dice.between(2, 3) as u32);
     }
     if matches!(optimizer.method, MethodName::Lookbehind | MethodName::Lookahead) {
@@ -115,7 +118,10 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
         optimizer.gradients = Some(GradientsName::Reference);
         optimizer.minibatch = Some(dice.pick(&[Minibatch::Same, Minibatch::Switch]));
     }
-    let climbs = !matches!(optimizer.method, MethodName::Sgd | MethodName::Lookahead);
+    if optimizer.method == MethodName::MultistepSam && dice.percent(50) {
+        optimizer.descent = Some(DescentGradient::Mean);
+    }
+    let climbs = !matches!(optimizer.method, MethodName::Sgd | MethodName::Lookahead | MethodName::Rwp);
     if climbs && optimizer.minibatch != Some(Minibatch::Switch) && dice.percent(30) {
         optimizer.perturbation = Some(Perturbation::Shard);
     }

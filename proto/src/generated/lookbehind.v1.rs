@@ -122,13 +122,14 @@ pub struct OptimizerSpec {
     /// The method.
     #[prost(enumeration = "Method", tag = "1")]
     pub method: i32,
-    /// Norm of the ascents, for methods with ascents (all but SGD and LOOKAHEAD).
+    /// Norm of the ascents, for methods with ascents (all but SGD, LOOKAHEAD and RWP).
     #[prost(enumeration = "Ascent", tag = "2")]
     pub ascent: i32,
-    /// Inner steps per outer step, 1 to 1000; default 2. Not for SGD and SAM.
+    /// Inner steps per outer step, 1 to 1000; default 2. Not for SGD, SAM and RWP.
     #[prost(uint32, optional, tag = "3")]
     pub k: ::core::option::Option<u32>,
-    /// Length of one ascent in its norm, above 0 and up to 1e6; default 0.05. For methods with ascents.
+    /// Length of one ascent in its norm, above 0 and up to 1e6; default 0.05. For methods with ascents; for
+    /// RWP, the length of the perturbation.
     #[prost(double, optional, tag = "4")]
     pub rho: ::core::option::Option<f64>,
     /// Offset of the adaptive scaling, 0 to 1e6; default 0.01. For the ascent ASAM.
@@ -149,6 +150,9 @@ pub struct OptimizerSpec {
     /// The base optimizer; absent means all defaults.
     #[prost(message, optional, tag = "12")]
     pub base: ::core::option::Option<BaseOptimizerSpec>,
+    /// Which gradient the descent takes. For MULTISTEP_SAM.
+    #[prost(enumeration = "DescentGradient", tag = "13")]
+    pub descent: i32,
     /// Interpolation factor of the slow weights; default 0.5. For LOOKAHEAD, LOOKAHEAD_SAM and LOOKBEHIND.
     #[prost(oneof = "optimizer_spec::Interpolation", tags = "6, 7")]
     pub interpolation: ::core::option::Option<optimizer_spec::Interpolation>,
@@ -509,10 +513,12 @@ pub enum Method {
     Lookahead = 3,
     /// k SAM steps with a batch each, then interpolation.
     LookaheadSam = 4,
-    /// k ascents, then one descent with the gradient at the last point.
+    /// k ascents, then one descent with the gradient at the last point, or the mean of those at all k points.
     MultistepSam = 5,
     /// k ascents, each followed by a descent, then interpolation.
     Lookbehind = 6,
+    /// One descent with the gradient at weights that are perturbed in a random direction.
+    Rwp = 7,
 }
 impl Method {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -528,6 +534,7 @@ impl Method {
             Self::LookaheadSam => "METHOD_LOOKAHEAD_SAM",
             Self::MultistepSam => "METHOD_MULTISTEP_SAM",
             Self::Lookbehind => "METHOD_LOOKBEHIND",
+            Self::Rwp => "METHOD_RWP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -540,6 +547,7 @@ impl Method {
             "METHOD_LOOKAHEAD_SAM" => Some(Self::LookaheadSam),
             "METHOD_MULTISTEP_SAM" => Some(Self::MultistepSam),
             "METHOD_LOOKBEHIND" => Some(Self::Lookbehind),
+            "METHOD_RWP" => Some(Self::Rwp),
             _ => None,
         }
     }
@@ -606,6 +614,39 @@ impl Gradients {
             "GRADIENTS_UNSPECIFIED" => Some(Self::Unspecified),
             "GRADIENTS_REUSE" => Some(Self::Reuse),
             "GRADIENTS_REFERENCE" => Some(Self::Reference),
+            _ => None,
+        }
+    }
+}
+/// Which gradient the descent of MULTISTEP_SAM takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DescentGradient {
+    /// Default: LAST.
+    Unspecified = 0,
+    /// That at the last point.
+    Last = 1,
+    /// The mean of those at all k points; with the minibatch SAME only.
+    Mean = 2,
+}
+impl DescentGradient {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DESCENT_GRADIENT_UNSPECIFIED",
+            Self::Last => "DESCENT_GRADIENT_LAST",
+            Self::Mean => "DESCENT_GRADIENT_MEAN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DESCENT_GRADIENT_UNSPECIFIED" => Some(Self::Unspecified),
+            "DESCENT_GRADIENT_LAST" => Some(Self::Last),
+            "DESCENT_GRADIENT_MEAN" => Some(Self::Mean),
             _ => None,
         }
     }
@@ -1193,6 +1234,12 @@ pub struct OuterStepMetrics {
     /// The same on the training samples with a wrong label: the accuracy is the share whose wrong label is predicted.
     #[prost(message, optional, tag = "21")]
     pub memorised: ::core::option::Option<TestMetrics>,
+    /// Least interpolation factor of a tensor; only if it is adaptive, like the next one.
+    #[prost(double, optional, tag = "22")]
+    pub alpha_min: ::core::option::Option<f64>,
+    /// Greatest interpolation factor of a tensor.
+    #[prost(double, optional, tag = "23")]
+    pub alpha_max: ::core::option::Option<f64>,
 }
 /// Result of an evaluation: the slow weights on the test split, or on what the field says.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use lookbehind_common::job::{
-    Alpha, Ascent, ExchangeFormat, InnerGradients, JobSpec, Method, Minibatch, Perturbation,
+    Alpha, Ascent, DescentGradient, ExchangeFormat, InnerGradients, JobSpec, Method, Minibatch, Perturbation,
 };
+use lookbehind_common::random::{Key, Purpose};
 
 use super::Values;
 use super::base::{Base, each};
@@ -20,7 +21,7 @@ pub struct InnerSteps {
 /// Inner steps and batches of a method's full outer step.
 pub fn inner_steps(method: &Method) -> InnerSteps {
     let (k, switches) = match *method {
-        Method::Sgd | Method::Sam { .. } => (1, false),
+        Method::Sgd | Method::Sam { .. } | Method::Rwp { .. } => (1, false),
         Method::Lookahead { k, .. } | Method::LookaheadSam { k, .. } => (k, true),
         Method::MultistepSam { k, minibatch, .. } => (k, minibatch == Minibatch::Switch),
         Method::Lookbehind { k, gradients, .. } => {
@@ -43,6 +44,11 @@ pub struct Trainer {
     shards: usize,
     /// Whether the gradients of shards and all sums of them are rounded to bf16.
     rounds: bool,
+    seed: u64,
+    /// Number of each tensor in the model, where a layer's weight comes before its bias.
+    numbers: Vec<u32>,
+    /// Outer steps done.
+    done: u64,
     /// The slow weights φ.
     pub slow: Values,
 }
@@ -93,7 +99,13 @@ impl Trainer {
         let scaled = names.iter().map(|name| name.contains("weight")).collect();
         let (method, base) = (spec.optimizer.method, Base::new(spec.optimizer.base));
         let rounds = spec.train.exchange == ExchangeFormat::Bf16;
-        Self { method, scaled, base, shards: spec.train.shards as usize, rounds, slow }
+        let place = |name: &String| {
+            (name.trim_end_matches(".weight").trim_end_matches(".bias").to_owned(), name.ends_with(".bias"))
+        };
+        let before = |name: &String| names.iter().filter(|other| place(other) < place(name)).count() as u32;
+        let numbers = names.iter().map(before).collect();
+        let (shards, seed) = (spec.train.shards as usize, spec.seed);
+        Self { method, scaled, base, shards, rounds, seed, numbers, done: 0, slow }
     }
 
     /// Takes one outer step with the given batches.
@@ -130,13 +142,23 @@ impl Trainer {
                 }
                 self.interpolate(&path, alpha);
             }
-            Method::MultistepSam { ascent, .. } => {
+            Method::MultistepSam { ascent, descent, .. } => {
                 let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
+                let mut gradients = Vec::new();
                 for batch in &batches {
                     perturbed.turn_to(batch);
                     self.climb(&mut perturbed, ascent, gradient);
+                    gradients.push(self.of_parts(&perturbed, gradient));
                 }
-                let g = self.of_parts(&perturbed, gradient);
+                let g = match descent {
+                    DescentGradient::Last => gradients.swap_remove(gradients.len() - 1),
+                    DescentGradient::Mean => mean(&gradients),
+                };
+                self.base.step(&mut self.slow, &g, lr);
+            }
+            Method::Rwp { rho } => {
+                let perturbed = self.randomly_perturbed(rho);
+                let g = self.of_batch(&perturbed, &batches[0], gradient);
                 self.base.step(&mut self.slow, &g, lr);
             }
             // For equal batches, both ways of computing the gradients give the same ones.
@@ -152,6 +174,21 @@ impl Trainer {
                 self.interpolate(&path, alpha);
             }
         }
+        self.done += 1;
+    }
+
+    /// φ + ρ ξ / ‖ξ‖
+    fn randomly_perturbed(&self, rho: f64) -> Values {
+        let drawn = |(&layer, slow): (&u32, &Vec<f64>)| -> Vec<f64> {
+            let key = Key::new(self.seed, Purpose::WeightPerturbation);
+            let mut stream = Key { layer, batch: self.done, ..key }.stream();
+            slow.iter().map(|_| f64::from(stream.normal())).collect()
+        };
+        let drawn: Values = self.numbers.iter().zip(&self.slow).map(drawn).collect();
+        let norm = drawn.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
+        let mut moved = self.slow.clone();
+        each(&mut moved, &drawn, |w, x| w + rho * x / norm);
+        moved
     }
 
     /// Perturbed weights before the first ascent.
@@ -264,6 +301,13 @@ impl Trainer {
             }
         }
     }
+}
+
+fn mean(gradients: &[Values]) -> Values {
+    let mut sum = gradients[0].clone();
+    gradients[1..].iter().for_each(|gradient| each(&mut sum, gradient, |sum, g| sum + g));
+    sum.iter_mut().flatten().for_each(|sum| *sum /= gradients.len() as f64);
+    sum
 }
 
 fn cosine(x: &[f64], y: &[f64]) -> f64 {

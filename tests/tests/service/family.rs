@@ -87,7 +87,7 @@ fn described(spec: &JobSpec) -> String {
 /// All members of the family that a job file can ask for, with k = 3.
 fn methods() -> Vec<String> {
     let ascents = ["ascent = 'sam'\nrho = 0.05", "ascent = 'asam'\nrho = 0.5\neta = 0.01"];
-    let mut methods = vec!["method = 'sgd'".to_owned()];
+    let mut methods = vec!["method = 'sgd'".to_owned(), "method = 'rwp'\nrho = 0.5".to_owned()];
     for alpha in ["alpha = 0.5", "alpha = 'adaptive'"] {
         methods.push(format!("method = 'lookahead'\nk = 3\n{alpha}"));
         for ascent in ascents {
@@ -102,6 +102,7 @@ fn methods() -> Vec<String> {
         methods.push(format!("method = 'sam'\n{ascent}"));
         methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}"));
         methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}\nminibatch = 'switch'"));
+        methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}\ndescent = 'mean'"));
     }
     methods
 }

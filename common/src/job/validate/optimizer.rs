@@ -4,8 +4,8 @@ use super::super::file::{
     AlphaValue, AscentName, BaseName, BaseSection, DEFAULT_BETAS, GradientsName, OptimizerSection,
 };
 use super::super::{
-    Alpha, Ascent, BaseOptimizer, InnerGradients, JobError, Method, MethodName, Minibatch, OptimizerSpec,
-    Perturbation,
+    Alpha, Ascent, BaseOptimizer, DescentGradient, InnerGradients, JobError, Method, MethodName, Minibatch,
+    OptimizerSpec, Perturbation,
 };
 use super::{Checked, number, small, unused};
 
@@ -22,19 +22,21 @@ impl OptimizerSection {
     }
 
     fn method(&self) -> Checked<Method> {
-        use MethodName::{Lookahead, LookaheadSam, Lookbehind, MultistepSam, Sam, Sgd};
+        use MethodName::{Lookahead, LookaheadSam, Lookbehind, MultistepSam, Rwp, Sam, Sgd};
         let chosen = &format!("method {}", self.method.as_str());
         if matches!(self.method, Sgd | Lookahead) {
-            unused("optimizer.ascent", &self.ascent, chosen)?;
             unused("optimizer.rho", &self.rho, chosen)?;
+        }
+        if matches!(self.method, Sgd | Lookahead | Rwp) {
+            unused("optimizer.ascent", &self.ascent, chosen)?;
             unused("optimizer.eta", &self.eta, chosen)?;
             unused("optimizer.perturbation", &self.perturbation, chosen)?;
         }
         // sgd and sam are what the family does with k = 1 and α = 1, so a job may say so.
-        if matches!(self.method, Sgd | Sam) {
+        if matches!(self.method, Sgd | Sam | Rwp) {
             unused("optimizer.k", &self.k.filter(|&k| k != 1), chosen)?;
         }
-        if matches!(self.method, Sgd | Sam | MultistepSam) {
+        if matches!(self.method, Sgd | Sam | MultistepSam | Rwp) {
             let alpha = self.alpha.filter(|&alpha| alpha != AlphaValue::Static(1.0));
             unused("optimizer.alpha", &alpha, chosen)?;
         }
@@ -43,6 +45,15 @@ impl OptimizerSection {
         }
         if !matches!(self.method, Lookbehind | MultistepSam) {
             unused("optimizer.minibatch", &self.minibatch, chosen)?;
+        }
+        if self.method != MultistepSam {
+            unused("optimizer.descent", &self.descent, chosen)?;
+        }
+        if (self.descent, self.minibatch()) == (Some(DescentGradient::Mean), Minibatch::Switch) {
+            return Err(JobError::new(
+                "optimizer.descent",
+                "\"mean\" needs minibatch = \"same\": the gradients that are averaged are of one batch",
+            ));
         }
         if (self.perturbation, self.minibatch()) == (Some(Perturbation::Shard), Minibatch::Switch) {
             return Err(JobError::new(
@@ -58,22 +69,30 @@ impl OptimizerSection {
             LookaheadSam => {
                 Method::LookaheadSam { ascent: self.ascent()?, k: self.k()?, alpha: self.alpha()? }
             }
-            MultistepSam => {
-                Method::MultistepSam { ascent: self.ascent()?, k: self.k()?, minibatch: self.minibatch() }
-            }
+            MultistepSam => Method::MultistepSam {
+                ascent: self.ascent()?,
+                k: self.k()?,
+                minibatch: self.minibatch(),
+                descent: self.descent.unwrap_or_default(),
+            },
             Lookbehind => Method::Lookbehind {
                 ascent: self.ascent()?,
                 k: self.k()?,
                 alpha: self.alpha()?,
                 gradients: self.gradients()?,
             },
+            Rwp => Method::Rwp { rho: self.rho()? },
+        })
+    }
+
+    fn rho(&self) -> Checked<f64> {
+        number("optimizer.rho", self.rho.unwrap_or(0.05), "a positive number up to 1e6", |rho| {
+            rho > 0.0 && rho <= 1e6
         })
     }
 
     fn ascent(&self) -> Checked<Ascent> {
-        let rho = number("optimizer.rho", self.rho.unwrap_or(0.05), "a positive number up to 1e6", |rho| {
-            rho > 0.0 && rho <= 1e6
-        })?;
+        let rho = self.rho()?;
         let eta = match self.ascent.unwrap_or(AscentName::Sam) {
             AscentName::Sam => {
                 unused("optimizer.eta", &self.eta, "ascent sam")?;

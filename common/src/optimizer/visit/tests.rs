@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::tests::{ADAMW, ASAM, SAM, SGD, batch_statistics, gradient, initial, layout, spec};
+use super::super::tests::{ADAMW, ASAM, SAM, SEED, SGD, batch_statistics, gradient, initial, layout, spec};
 use super::super::{Climb, OptimizerState, gradients_per_outer_step, requests_per_outer_step};
 use super::*;
 use crate::exchange_format::ExchangeFormat;
 use crate::flat_buffer::FlatBuffer;
-use crate::job::{Alpha, Ascent, InnerGradients, Minibatch, OptimizerSpec};
+use crate::job::{Alpha, Ascent, DescentGradient, InnerGradients, Minibatch, OptimizerSpec};
 use crate::partial::{Sums, VisitSums};
 use crate::reduction;
 
@@ -23,8 +23,10 @@ fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -
 
 /// Every method with ascents that can follow single shards.
 fn methods(ascent: Ascent) -> Vec<Method> {
-    let mut methods =
-        vec![Method::Sam { ascent }, Method::MultistepSam { ascent, k: 3, minibatch: Minibatch::Same }];
+    let mut methods = vec![Method::Sam { ascent }];
+    for descent in [DescentGradient::Last, DescentGradient::Mean] {
+        methods.push(Method::MultistepSam { ascent, k: 3, minibatch: Minibatch::Same, descent });
+    }
     for alpha in [Alpha::Static(0.5), Alpha::Adaptive] {
         methods.push(Method::LookaheadSam { ascent, k: 3, alpha });
         methods.extend([InnerGradients::Reuse, REFERENCE].map(|of| lookbehind(ascent, 3, alpha, of)));
@@ -42,7 +44,7 @@ fn shard(weights: &[f32], batch: u64, shard: u64, layout: &Layout) -> Partial {
 fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     let layout = layout();
     let initial = initial(&layout);
-    Optimizer::new(spec, layout, initial).expect("flat buffers that fit")
+    Optimizer::new(spec, SEED, layout, initial).expect("flat buffers that fit")
 }
 
 fn added(left: Partial, right: &Partial) -> Partial {
@@ -124,7 +126,8 @@ fn visits_send_what_descends_and_the_statistics_of_all_gradients() {
     let alpha = Alpha::Static(0.5);
     assert_eq!(lengths(Method::Sam { ascent: SAM }), ((1, 1), 2, 2));
     assert_eq!(lengths(Method::Sam { ascent }), ((1, 2), 2, 1));
-    let multistep = Method::MultistepSam { ascent, k: 5, minibatch: Minibatch::Same };
+    let multistep =
+        Method::MultistepSam { ascent, k: 5, minibatch: Minibatch::Same, descent: DescentGradient::Last };
     assert_eq!(lengths(multistep), ((1, 6), 6, 1));
     assert_eq!(lengths(Method::LookaheadSam { ascent, k: 5, alpha }), ((1, 2), 10, 5));
     for gradients in [InnerGradients::Reuse, REFERENCE] {
