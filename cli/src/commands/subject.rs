@@ -18,10 +18,10 @@ use lookbehind_worker::registry::Registry;
 use crate::args::Subject;
 use crate::client::Client;
 use crate::error::CliError;
+use crate::evaluate::download;
 use crate::job::{JobSource, folder_of, read_untrained};
 use crate::local;
 use crate::output;
-use crate::output::model::Download;
 
 /// Models with the job that they are models of.
 pub(super) struct Models {
@@ -75,7 +75,7 @@ impl Models {
                         let source = JobSource::of_job(&client.job_by_id(id.as_str()).await?, &[])?;
                         job = Some((source.spec, source.folder));
                     }
-                    download(client, id).await?
+                    download(client, id.as_str()).await?
                 }
             };
             files.push(ModelFile { name: name.clone(), bytes });
@@ -148,13 +148,4 @@ fn place(name: &str) -> Result<Place, CliError> {
 
 fn read_job(path: &Path) -> Result<(JobSpec, PathBuf), CliError> {
     Ok((read_untrained(path)?, folder_of(path)))
-}
-
-/// The newest checkpoint's model file of a job.
-async fn download(client: &Client, id: &JobId) -> Result<Vec<u8>, CliError> {
-    let temporary = std::env::temp_dir();
-    let folder = tempfile::tempdir().map_err(|error| CliError::write(&temporary, error))?;
-    let path = folder.path().join(output::MODEL);
-    let model = Download::open(client, id.as_str(), None).await?.save(&path).await?;
-    std::fs::read(&model.path).map_err(|error| CliError::read(&model.path, error))
 }
