@@ -75,12 +75,13 @@ pub struct Difference {
 impl Difference {
     /// Of one comparison alone; `None` if there is no pair, or a difference is not finite.
     fn of(differences: &[f64]) -> Option<Self> {
+        // Student's distribution is not defined there.
+        if differences.iter().any(|difference| !difference.is_finite()) {
+            return None;
+        }
         let Spread { n, mean, std, .. } = Spread::of(differences)?;
-        let finite = differences.iter().all(|difference| difference.is_finite());
         let alone = Self { n, mean, std, half_width: None, holm_half_width: None, p: None, holm_p: None };
-        let interval =
-            Self { half_width: alone.half_width_at(1.0 - CONFIDENCE), p: alone.p_value(), ..alone };
-        finite.then_some(interval)
+        Some(Self { half_width: alone.half_width_at(1.0 - CONFIDENCE), p: alone.p_value(), ..alone })
     }
 
     /// Half the width of the interval that misses the true difference with a probability.
