@@ -8,7 +8,7 @@ mod spec;
 mod suggest;
 mod validate;
 
-pub use description::{JobDescription, MAX_CLASS_NAMES};
+pub use description::{JobDescription, MAX_CLASS_NAMES, MAX_DATA_REPORT};
 pub use file::{
     Init, InitialJob, JobFile, RenamedFile, Setting, apply_settings, parse_parameters, parse_toml,
 };

@@ -29,6 +29,8 @@ const COUNTER: &str = "num_batches_tracked";
 const COUNTED: &str = "running_mean";
 /// Key of the metadata with the names of the classes, in the order of the model's outputs: a list in JSON.
 pub const CLASSES: &str = "classes";
+/// Key of the metadata with what was read of the data that the model was trained on: a list of lines in JSON.
+pub const DATA: &str = "data";
 /// The length of a header is a multiple of this, so that tensors are aligned for a reader that maps the file.
 const ALIGNMENT: usize = 8;
 /// Bytes that are collected before they are written, because many tensors are small.
@@ -235,9 +237,9 @@ fn copy_tensor(
     }
 }
 
-/// The value of [`CLASSES`] for these names.
-pub fn classes_text(class_names: &[String]) -> String {
-    serde_json::Value::from(class_names).to_string()
+/// The value of [`CLASSES`] or [`DATA`] for these names or lines.
+pub fn list_text(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
 }
 
 /// The names of the classes that a model file has in its metadata; empty if it has none.
@@ -245,11 +247,24 @@ pub fn classes_text(class_names: &[String]) -> String {
 /// # Errors
 /// If the file is damaged, or its names are not a list of texts.
 pub fn class_names(bytes: &[u8]) -> Result<Vec<String>, ModelFileError> {
+    list(bytes, CLASSES)
+}
+
+/// What a model file's metadata say of the data that it was trained on, in lines; empty if they say nothing.
+///
+/// # Errors
+/// If the file is damaged, or what it says is not a list of texts.
+pub fn data_report(bytes: &[u8]) -> Result<Vec<String>, ModelFileError> {
+    list(bytes, DATA)
+}
+
+/// The list of texts that the metadata have under a key; empty if they do not have it.
+fn list(bytes: &[u8], key: &str) -> Result<Vec<String>, ModelFileError> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
-    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(CLASSES));
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
     text.map_or(Ok(Vec::new()), |text| {
         serde_json::from_str(text)
-            .map_err(|error| ModelFileError::Header { reason: format!("metadata {CLASSES:?}: {error}") })
+            .map_err(|error| ModelFileError::Header { reason: format!("metadata {key:?}: {error}") })
     })
 }
 

@@ -81,12 +81,6 @@ pub trait PreparedJob: Send {
     /// Description of model and data; it must be the same on every worker.
     fn description(&self) -> &JobDescription;
 
-    /// What was read of the data, what of them was left out, and what was converted: lines for people. Backends that do
-    /// not know leave it empty.
-    fn data_report(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     /// Initial parameters and running statistics, a function of the job's seed.
     ///
     /// # Errors

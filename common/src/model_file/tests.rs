@@ -149,14 +149,18 @@ fn a_prefix_that_explains_what_is_missing_is_named_and_can_be_taken_off() {
 }
 
 #[test]
-fn names_of_classes_are_in_the_metadata_whatever_their_signs() {
+fn names_of_classes_and_the_data_report_are_in_the_metadata_whatever_their_signs() {
     let names = ["1", "10", "a \"b\"", "Ä\u{1f415}"].map(str::to_owned).to_vec();
     let path = std::env::temp_dir().join(format!("model-file-test-names-{:?}", std::thread::current().id()));
-    let metadata = BTreeMap::from([(CLASSES, classes_text(&names))]);
+    let report = ["2 training samples", "left out: 1 (\"\u{1}\")"].map(str::to_owned).to_vec();
+    let metadata = BTreeMap::from([(CLASSES, list_text(&names)), (DATA, list_text(&report))]);
     write(&path, &layout(), &weights(), &metadata).expect("a writable folder");
     let bytes = std::fs::read(&path).expect("the file just written");
     std::fs::remove_file(&path).expect("the file just read");
     assert_eq!(class_names(&bytes).expect("a faultless file"), names);
-    assert_eq!(class_names(&written()).expect("a faultless file"), [] as [&str; 0]);
+    assert_eq!(data_report(&bytes).expect("a faultless file"), report);
+    for list in [class_names, data_report] {
+        assert_eq!(list(&written()).expect("a faultless file"), [] as [&str; 0]);
+    }
     assert_eq!(read(&bytes, &layout()).expect("a faultless file"), weights());
 }

@@ -59,6 +59,7 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
         further_tests: further_tests(spec),
         data_fingerprint: Digest::of(b"toy"),
         class_names: Vec::new(),
+        data_report: Vec::new(),
     }
 }
 

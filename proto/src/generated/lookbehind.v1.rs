@@ -306,6 +306,10 @@ pub struct JobDescription {
     /// Number of training samples whose label data.label_noise made wrong.
     #[prost(uint64, tag = "8")]
     pub memorised_samples: u64,
+    /// For people: what was read of the data, what of them was left out, and what was converted, in lines of together at most
+    /// 64 KiB. Descriptions that differ only in this are equal.
+    #[prost(string, repeated, tag = "9")]
+    pub data_report: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Identity of a session. It is part of every message of a worker, so that the coordinator recognises messages of an
 /// earlier session or of an earlier start of the coordinator as stale.
@@ -2960,9 +2964,6 @@ pub struct Prepared {
     /// Human-readable description of the compute class: processor, libraries, build. Cut after 1000 characters.
     #[prost(string, tag = "4")]
     pub class_description: ::prost::alloc::string::String,
-    /// For people: what was read of the data, what of them was left out, and what was converted. Cut after 1000 characters.
-    #[prost(string, tag = "5")]
-    pub data_report: ::prost::alloc::string::String,
 }
 /// A job could not be prepared.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

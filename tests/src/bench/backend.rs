@@ -59,6 +59,7 @@ impl Backend for ConstantBackend {
             further_tests: lookbehind_common::test_set::FurtherTests::default(),
             data_fingerprint: Digest::of(b"constant"),
             class_names: Vec::new(),
+            data_report: Vec::new(),
         };
         let rounding = Rounding::of(spec, &description.layout);
         let gradients = FlatBufferPool::new(READY);

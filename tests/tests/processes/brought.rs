@@ -49,21 +49,31 @@ async fn train(folder: &Path, job: &str, workers: &str, out: &str) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_names_of_the_classes_go_with_the_model_whatever_number_of_workers() {
+async fn the_names_of_the_classes_and_the_data_report_go_with_the_model_whatever_number_of_workers() {
     let folder = brought();
     let read = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
+    std::fs::write(folder.path().join("train/1/Thumbs.db"), "").unwrap();
+    let mut report = String::new();
     for (out, workers) in [("a", "1"), ("b", "2")] {
         let trained = train(folder.path(), "job.toml", workers, out).await;
         let summary = read(&format!("{out}/summary.json"));
         let summary: Value =
             serde_json::from_slice(&summary).unwrap_or_else(|_| panic!("{}", trained.stderr()));
         assert_eq!(summary["classes"], serde_json::json!(["1", "10", "2"]), "{summary}");
+        let data = &summary["data"];
+        assert!(data[0].as_str().unwrap().starts_with("12 training and "), "{summary}");
+        assert!(
+            data.as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("Thumbs.db")),
+            "{data}"
+        );
+        report = data.to_string();
     }
     let model = read("a/model.safetensors");
     assert!(model == read("b/model.safetensors"), "equal runs have equal files");
     let (_, header) = SafeTensors::read_metadata(&model).unwrap();
     let metadata = header.metadata().as_ref().unwrap();
     assert_eq!(metadata["classes"], r#"["1","10","2"]"#);
+    assert_eq!(metadata["data"], report);
 
     // Such a file is one to start from.
     let job = JOB.replace("hidden = []", "hidden = []\ninit = \"a/model.safetensors\"");

@@ -63,10 +63,6 @@ impl PreparedJob for Climbing {
         self.inner.description()
     }
 
-    fn data_report(&self) -> Vec<String> {
-        self.inner.data_report()
-    }
-
     fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
         self.inner.initial_state()
     }

@@ -70,10 +70,6 @@ impl PreparedJob for CpuJob {
         &self.description
     }
 
-    fn data_report(&self) -> Vec<String> {
-        self.shards.samples.data_report()
-    }
-
     fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
         let evaluator = &self.shards.evaluator;
         Ok(evaluator.tensors.initial(evaluator.seed))

@@ -77,7 +77,6 @@ impl Thread {
             description: Some(loaded.job.description().into()),
             probe_digest: loaded.job.probe().0.to_vec().into(),
             class_description: self.backend.class_description(loaded.precision),
-            data_report: loaded.job.data_report().join("; "),
         };
         let layout = &loaded.job.description().layout;
         let lengths = Lengths {
