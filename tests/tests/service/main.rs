@@ -12,6 +12,7 @@ mod family;
 mod generic_client;
 mod gradients;
 mod in_process;
+mod indexed_data;
 mod joining;
 mod json;
 mod kept_jobs;

@@ -216,6 +216,12 @@ impl Archive {
         }
     }
 
+    /// The files whose paths are `wanted`.
+    pub(crate) fn files(&self, wanted: fn(&str) -> bool) -> Vec<&str> {
+        let files = self.members.iter().filter(|(_, member)| !matches!(member, Member::Folder));
+        files.map(|(path, _)| path.as_str()).filter(|path| wanted(path)).collect()
+    }
+
     fn member(&self, path: &str) -> Result<&Member, DataError> {
         self.members.get(path).ok_or_else(|| self.no_content(path))
     }

@@ -283,3 +283,38 @@ fn a_path_that_is_not_in_the_archive_is_answered_with_what_there_is() {
     let top = error("a");
     assert!(top.contains("nested = true reads"), "{top}");
 }
+
+#[test]
+fn a_table_in_an_archive_is_the_one_outside_with_its_images() {
+    let pictures = |name: &str, value: u8| (name.to_owned(), png(2, 2, 1, &[value; 4]));
+    let table = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+    let numbers = "a,b,label\n1,2,0\n3,4,1\n";
+    let members = vec![
+        table("set/numbers.csv", numbers),
+        table("set/images.tsv", "path\tlabel\n1.png\t0\nmore/2.png\t1\n"),
+        pictures("set/1.png", 7),
+        pictures("set/more/2.png", 9),
+        table("__MACOSX/set/numbers.csv", "not a table"),
+    ];
+    let one = vec![members[0].clone(), members[4].clone(), table("readme.txt", "about it")];
+    let (outside, plain) = with_file(numbers.as_bytes());
+    let expected = crate::csv(&parameters(json!({ "train": "a" })), &plain).unwrap();
+    drop(outside);
+    for pack in [
+        |members: &Members| tar_of(members),
+        |members: &Members| gzip(&tar_of(members)),
+        |members: &Members| zip_of(members, false),
+    ] {
+        let (_folder, environment) = with_file(&pack(&members));
+        let load = |given: Value| crate::csv(&parameters(given), &environment);
+        let found = load(json!({ "train": "a/set/numbers.csv" })).unwrap();
+        assert_eq!(found.description(), expected.description());
+        let images = load(json!({ "train": "a/set/images.tsv", "image": "path" })).unwrap();
+        assert_eq!(images.description().input_shape, [1, 2, 2]);
+        let several = load(json!({ "train": "a" })).map(drop).unwrap_err().to_string();
+        assert!(several.contains("2 tables") && several.contains("\"a/NAME\""), "{several}");
+        let (_folder, environment) = with_file(&pack(&one));
+        let only = crate::csv(&parameters(json!({ "train": "a" })), &environment).unwrap();
+        assert_eq!(only.description(), expected.description());
+    }
+}

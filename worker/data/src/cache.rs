@@ -1,10 +1,10 @@
-//! The folder that keeps remote files: only complete ones, under names that identify their content. The least recently
-//! used files are removed to make room for new ones.
+//! The folder that keeps remote files, and what was made of data files: only complete ones, under names that identify their
+//! content. The least recently used files are removed to make room for new ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ const NAME: usize = 64;
 
 /// The cache folder.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
     limit: u64,
     /// Number of users of each file in use; such files are not removed.
@@ -33,8 +33,8 @@ pub(crate) struct Cached {
 }
 
 /// A file that is being written; it is removed on drop unless it has been finished.
-pub(super) struct Unfinished {
-    pub(super) file: File,
+pub(crate) struct Unfinished {
+    pub(crate) file: File,
     path: PathBuf,
 }
 
@@ -67,21 +67,23 @@ fn lock(used: &Mutex<BTreeMap<PathBuf, usize>>) -> MutexGuard<'_, BTreeMap<PathB
 }
 
 impl Cache {
-    pub(super) fn new(folder: PathBuf, limit: u64) -> Self {
+    pub(crate) fn new(folder: PathBuf, limit: u64) -> Self {
         Self { folder, limit, used: Arc::default() }
     }
 
-    pub(super) fn limit(&self) -> u64 {
+    #[cfg(feature = "remote")]
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// The file of this name and length, if the cache has it.
-    pub(super) fn find(&self, name: &str, length: u64) -> Option<Cached> {
+    /// The file of this name, if the cache has it; with a length, only if it has that length.
+    pub(crate) fn find(&self, name: &str, length: Option<u64>) -> Option<Cached> {
         let path = self.folder.join(name);
         let cached = self.hold(path);
         // A link is no file of this cache, whatever it leads to.
+        let found = fs::symlink_metadata(&cached.path).ok();
         let found =
-            fs::symlink_metadata(&cached.path).ok().filter(|found| found.is_file() && found.len() == length);
+            found.filter(|found| found.is_file() && length.is_none_or(|length| found.len() == length));
         found.map(|_| {
             // The modification time is the time of last use. If it cannot be set, the file is merely removed earlier.
             let _ = File::open(&cached.path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -95,19 +97,19 @@ impl Cache {
     }
 
     /// Makes room for a file of `length` bytes, and creates it under a temporary name.
-    pub(super) fn begin(&self, length: u64) -> io::Result<Unfinished> {
+    pub(crate) fn begin(&self, length: u64) -> io::Result<Unfinished> {
         // Files in it are used without further checks, so only the owner may write there.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         self.make_room(length)?;
         let number = unused_name()?;
         let path = self.folder.join(format!("{PART}{number}"));
-        let file = File::options().write(true).create_new(true).open(&path)?;
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         Ok(Unfinished { file, path })
     }
 
     /// Gives a complete file its final name. Its content is synchronised first, so that a name never stands for an
     /// incomplete file, and it is marked as used before, so that it is not removed in between.
-    pub(super) fn finish(&self, unfinished: Unfinished, name: &str) -> io::Result<Cached> {
+    pub(crate) fn finish(&self, unfinished: Unfinished, name: &str) -> io::Result<Cached> {
         unfinished.file.sync_all()?;
         let path = self.folder.join(name);
         let cached = self.hold(path.clone());
@@ -115,7 +117,8 @@ impl Cache {
         Ok(cached)
     }
 
-    fn make_room(&self, length: u64) -> io::Result<()> {
+    /// Removes files that nobody uses until a file of `length` bytes has room.
+    pub(crate) fn make_room(&self, length: u64) -> io::Result<()> {
         let mut files = self.files()?;
         files.sort_by_key(|(_, modified, _)| *modified);
         let mut taken: u64 = files.iter().map(|(_, _, length)| length).sum();
@@ -152,6 +155,14 @@ impl Cache {
         }
         Ok(files)
     }
+}
+
+/// A file that nobody else sees and that goes away with its last use, where there is no cache.
+pub(crate) fn nameless() -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("{PART}{}", unused_name()?));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
 
 /// A name that no other process and no other call uses.

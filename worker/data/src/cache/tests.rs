@@ -24,10 +24,11 @@ fn put(cache: &Cache, letter: char, bytes: &[u8], age: u64) -> Cached {
 #[test]
 fn a_finished_file_is_found_under_its_name_and_length() {
     let (_folder, cache) = cache(100);
-    assert!(cache.find(&name('a'), 5).is_none());
+    assert!(cache.find(&name('a'), Some(5)).is_none());
     put(&cache, 'a', b"whole", 0);
-    assert_eq!(fs::read(cache.find(&name('a'), 5).unwrap().path()).unwrap(), b"whole");
-    assert!(cache.find(&name('a'), 4).is_none(), "a file of another length is another file");
+    assert_eq!(fs::read(cache.find(&name('a'), Some(5)).unwrap().path()).unwrap(), b"whole");
+    assert!(cache.find(&name('a'), Some(4)).is_none(), "a file of another length is another file");
+    assert!(cache.find(&name('a'), None).is_some() && cache.find(&name('b'), None).is_none());
 }
 
 #[test]
@@ -35,7 +36,7 @@ fn an_unfinished_file_is_never_found_and_goes_away() {
     let (_folder, cache) = cache(100);
     let mut unfinished = cache.begin(5).unwrap();
     unfinished.file.write_all(b"who").unwrap();
-    assert!(cache.find(&name('a'), 3).is_none());
+    assert!(cache.find(&name('a'), Some(3)).is_none());
     drop(unfinished);
     assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), 0);
 }
@@ -59,9 +60,9 @@ fn the_least_recently_used_files_make_room() {
     drop(put(&cache, 'a', b"aaaa", 30));
     drop(put(&cache, 'b', b"bbbb", 20));
     // Its use makes it the most recently used.
-    drop(cache.find(&name('a'), 4).unwrap());
+    drop(cache.find(&name('a'), Some(4)).unwrap());
     drop(put(&cache, 'c', b"cccc", 10));
-    let kept = |letter| cache.find(&name(letter), 4).is_some();
+    let kept = |letter| cache.find(&name(letter), Some(4)).is_some();
     assert_eq!([kept('a'), kept('b'), kept('c')], [true, false, true]);
 }
 
@@ -69,7 +70,7 @@ fn the_least_recently_used_files_make_room() {
 fn files_in_use_stay() {
     let (_folder, cache) = cache(10);
     let first = put(&cache, 'a', b"aaaa", 30);
-    let second = cache.find(&name('a'), 4).unwrap();
+    let second = cache.find(&name('a'), Some(4)).unwrap();
     drop(put(&cache, 'b', b"bbbb", 20));
     let error = cache.begin(7).err().unwrap().to_string();
     assert_eq!(error, "7 bytes have no room in the cache: 4 of 10 are in use");
@@ -98,7 +99,7 @@ fn a_link_is_not_taken_for_a_file_of_the_cache_whose_folder_is_its_owners_alone(
     let foreign = folder.path().join("foreign");
     fs::write(&foreign, b"other").unwrap();
     std::os::unix::fs::symlink(&foreign, cache.folder.join(name('b'))).unwrap();
-    assert!(cache.find(&name('b'), 5).is_none());
+    assert!(cache.find(&name('b'), Some(5)).is_none());
     put(&cache, 'b', b"fetch", 0);
     assert_eq!(fs::read(&foreign).unwrap(), b"other", "the link was replaced and not followed");
 }
