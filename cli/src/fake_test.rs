@@ -77,7 +77,7 @@ shards = 8
 method = "lookbehind"
 k = 2
 "#;
-    JobSource::parse("job.toml".to_owned(), text.to_owned(), ".".into()).unwrap()
+    JobSource::parse("job.toml".to_owned(), text.to_owned(), ".".into(), None).unwrap()
 }
 
 /// Captures the standard output of a test.

@@ -10,7 +10,8 @@ mod validate;
 
 pub use description::{JobDescription, MAX_CLASS_NAMES};
 pub use file::{
-    Init, InitialJob, JobFile, RenamedFile, Setting, apply_settings, parse_parameters, parse_toml,
+    ImportedFile, Init, InitialJob, JobFile, Library, MissingStatistics, Naming, Positions, Setting,
+    apply_settings, parse_parameters, parse_toml,
 };
 pub use method::*;
 pub use parameters::normalise_parameters;

@@ -19,11 +19,11 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             init: match &file.model.init {
                 Some(Init::File(digest)) => Some(digest.clone()),
                 // A client has replaced the second by the first before.
-                Some(Init::Renamed(_) | Init::Job(_)) | None => None,
+                Some(Init::Imported(_) | Init::Job(_)) | None => None,
             },
             init_job: match &file.model.init {
                 Some(Init::Job(from)) => Some(initial_job_to_proto(from)),
-                Some(Init::File(_) | Init::Renamed(_)) | None => None,
+                Some(Init::File(_) | Init::Imported(_)) | None => None,
             },
             parameters: Some(to_struct(&file.model.parameters)),
         }),

@@ -7,7 +7,7 @@ mod recorder;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Tensor, TensorId, Var};
 use candle_nn::Init;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
@@ -89,6 +89,15 @@ impl ModelTensors {
     /// Names, shapes and kinds of the tensors.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
+    }
+
+    /// The tensors that the model computes with, by their identity, with their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (TensorId, &str)> {
+        let entries = self.layout.entries().iter();
+        self.tensors
+            .iter()
+            .zip(entries)
+            .map(|(tensor, entry)| (tensor.variable.id(), entry.spec.name.as_str()))
     }
 
     /// Draws initial parameters and running statistics: a function of the seed and of each tensor's number, shape and

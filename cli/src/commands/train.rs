@@ -2,6 +2,7 @@
 
 mod kept;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lookbehind_common::text::counted;
@@ -15,7 +16,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::follow::Follow;
 use crate::interrupt::Interrupt;
-use crate::job::JobSource;
+use crate::job::{JobSource, folder_of};
 use crate::local::{self, Cluster, State};
 use crate::output::Output;
 use kept::Kept;
@@ -28,16 +29,17 @@ const GRACE: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the job file is invalid, the job fails, an output cannot be written, or the user interrupts.
 pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> Result<(), CliError> {
+    let folder = args.job.as_deref().map_or_else(|| PathBuf::from("."), folder_of);
+    let data = args.data.as_deref().unwrap_or(&folder);
+    let remote = args.remote.clone().into_data();
+    let backend = local::backend(registry, data, remote, args.workers, &args.device)?;
     let source = match &args.job {
-        Some(path) => JobSource::read_with(path, &args.settings.set)?,
+        Some(path) => JobSource::read_with(path, &args.settings.set, Some(&backend))?,
         None => JobSource::embedded(&args.settings.set)?,
     };
     let output = Output::prepare_for(&args.out, &source)?;
     let interrupt = Interrupt::listen()?;
     let state = State::new(args.state.as_deref())?;
-    let remote = args.remote.clone().into_data();
-    let data = args.data.as_deref().unwrap_or(&source.folder);
-    let backend = local::backend(registry, data, remote, args.workers, &args.device)?;
     let mut cluster = Cluster::start(state, args.workers, data, backend).await?;
     let run = Run { args, console, source: &source, interrupt: &interrupt };
     let result = Box::pin(run.on(&mut cluster, output)).await;

@@ -1,11 +1,13 @@
 //! `validate`: checks a job file without or with its model and data.
 
+use std::sync::Arc;
+
 use lookbehind_common::job::{ExchangeFormat, JobSpec, Length, Method};
 use lookbehind_common::layout::Layout;
 use lookbehind_common::optimizer::{Communication, Visit, gradients_per_outer_step, requests_per_outer_step};
 use lookbehind_common::reduction::effective_shards;
 use lookbehind_common::text::counted;
-use lookbehind_worker::compute::{Backend, PrepareError};
+use lookbehind_worker::compute::{Backend, CandleBackend, PrepareError};
 use lookbehind_worker::data::Cancellation;
 use lookbehind_worker::device::DeviceChoice;
 use lookbehind_worker::registry::Registry;
@@ -13,17 +15,20 @@ use lookbehind_worker::registry::Registry;
 use crate::args::Validate;
 use crate::console::Console;
 use crate::error::CliError;
-use crate::job::JobSource;
+use crate::job::{JobSource, folder_of};
 use crate::line::{Line, Valid};
 use crate::local;
+use crate::output::write_whole;
 
 /// Checks a job file.
 ///
 /// # Errors
 /// If a file cannot be read or a key is invalid.
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
-    let source = JobSource::read(&args.job)?;
-    let Checked { not_checked, data, visit_bytes } = check(args, &source, registry)?;
+    let backend = backend(args, registry)?;
+    let source = JobSource::read(&args.job, Some(&backend))?;
+    let Checked { not_checked, data, visit_bytes } = check(args, &source, &backend)?;
+    save_init(args, &source)?;
     let method = &source.spec.optimizer.method;
     let (gradients, rounds) = (gradients_per_outer_step(method), requests_per_outer_step(method));
     let communication = Communication::of(method, source.spec.train.exchange);
@@ -58,6 +63,13 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
         .try_for_each(|line| console.result(line))
 }
 
+/// What loads a job as a worker would.
+fn backend(args: &Validate, registry: Registry) -> Result<Arc<CandleBackend>, CliError> {
+    let folder = args.data.clone().unwrap_or_else(|| folder_of(&args.job));
+    let remote = args.remote.clone().into_data();
+    Ok(local::backend(registry, &folder, remote, 1, &DeviceChoice::Cpu)?)
+}
+
 /// What the check of a job said.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Checked {
@@ -70,10 +82,8 @@ struct Checked {
 }
 
 /// Checks model, data and initial weights as far as they are available.
-fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Checked, CliError> {
+fn check(args: &Validate, source: &JobSource, backend: &CandleBackend) -> Result<Checked, CliError> {
     let wrong = |error: PrepareError| CliError::Usage(format!("{}: {error}", source.label));
-    let folder = args.data.as_deref().unwrap_or(&source.folder);
-    let backend = local::backend(registry, folder, args.remote.clone().into_data(), 1, &DeviceChoice::Cpu)?;
     if args.data.is_some() {
         let job = backend.prepare(&source.spec, &Cancellation::default()).map_err(wrong)?;
         source.check_init(&job.description().layout)?;
@@ -95,6 +105,18 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Chec
         Err(error) => return Err(wrong(error)),
     };
     Ok(Checked { not_checked: Some(not_checked), data: Vec::new(), visit_bytes: of_visits })
+}
+
+/// Writes the initial weights to the file that the command line names, if it names one.
+fn save_init(args: &Validate, source: &JobSource) -> Result<(), CliError> {
+    match (&args.save_init, &source.init) {
+        (None, _) => Ok(()),
+        (Some(path), Some(init)) => write_whole(path, &init.bytes),
+        (Some(_), None) => {
+            let problem = "the job names no file of initial weights";
+            Err(CliError::Usage(format!("--save-init: {}: {problem}", source.label)))
+        }
+    }
 }
 
 fn describe(source: &JobSource, gradients: u64) -> [String; 3] {

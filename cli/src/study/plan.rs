@@ -167,7 +167,7 @@ impl Plan {
         settings.push(Setting::new("resources.max_workers", i64::from(self.max_workers)));
         settings.extend(self.length(None).map_err(wrong)?);
         let text = apply_settings(&self.base, &settings).map_err(wrong)?;
-        let mut source = JobSource::parse(label.clone(), text, self.folder.clone())?;
+        let mut source = JobSource::parse(label.clone(), text, self.folder.clone(), None)?;
         if !derived.is_empty() {
             let method = source.spec.optimizer.method;
             let resolved = derived.iter().map(|(path, value)| {
@@ -179,13 +179,13 @@ impl Plan {
             });
             let text =
                 apply_settings(&source.text, &resolved.collect::<Result<Vec<_>, _>>()?).map_err(wrong)?;
-            source = JobSource::parse(label.clone(), text, self.folder.clone())?;
+            source = JobSource::parse(label.clone(), text, self.folder.clone(), None)?;
         }
         if let Some(gradients) = self.file.budget.and_then(|budget| budget.gradients) {
             let each = gradients_per_outer_step(&source.spec.optimizer.method);
             let length = self.length(Some(gradients / each)).map_err(wrong)?;
             let text = apply_settings(&source.text, &length).map_err(wrong)?;
-            source = JobSource::parse(label, text, self.folder.clone())?;
+            source = JobSource::parse(label, text, self.folder.clone(), None)?;
         }
         let key = key_of(source.file());
         Ok(Run { variant, point, is_trial, seed, source, key })

@@ -9,7 +9,7 @@ mod setting;
 use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
-pub use self::init::{Init, InitialJob, RenamedFile};
+pub use self::init::{ImportedFile, Init, InitialJob, Library, MissingStatistics, Naming, Positions};
 pub use self::parse::{parse_parameters, parse_toml};
 pub use self::setting::{Setting, apply_settings};
 use super::{

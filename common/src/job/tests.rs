@@ -113,7 +113,38 @@ fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
     assert_eq!(path("init = { file = \"a\", job = \"j0123abcd\" }"), "model.init");
     assert_eq!(path("init = { file = \"a\", continues = true }"), "model.init");
     assert_eq!(path("init = { job = \"j0123abcd\", strip_prefix = \"a.\" }"), "model.init");
-    assert_eq!(path("init = { file = \"a\", strip_prefix = \"a.\" }"), "model.init.strip_prefix");
+    assert_eq!(path("init = { job = \"j0123abcd\", fresh = [\"head\"] }"), "model.init");
+    assert_eq!(path("init = { file = \"a\", strip_prefix = \"a.\" }"), "model.init.file");
+    assert_eq!(path("init = { file = \"a\", names = \"tim\" }"), "model.init.names");
+    assert_eq!(path("init = { file = \"a\", positions = \"stretch\" }"), "model.init.positions");
+}
+
+#[test]
+fn a_file_of_another_program_is_described_by_its_section() {
+    let section = "[model.init]\nfile = \"a.safetensors\"\nstrip_prefix = \"module.\"\nnames = \"huggingface\"\n\
+                   fresh = [\"head\"]\ndrop = [\"extra\"]\nmissing_statistics = \"initial\"\npositions = \"resample\"\n";
+    let init = |section: &str| {
+        let text = SMALL.replace("[data]", &format!("{section}[data]"));
+        parse_toml(&text).expect("a job file").model.init.expect("initial weights")
+    };
+    let expected = ImportedFile {
+        file: "a.safetensors".to_owned(),
+        strip_prefix: "module.".to_owned(),
+        names: Some(Naming::Library(Library::HuggingFace)),
+        fresh: vec!["head".to_owned()],
+        drop: vec!["extra".to_owned()],
+        missing_statistics: MissingStatistics::Initial,
+        positions: Positions::Resample,
+    };
+    assert_eq!(init(section), Init::Imported(expected));
+    let replaced = init("init = { file = \"a\", names = { fc = \"linear\" } }\n");
+    let names = [("fc".to_owned(), "linear".to_owned())].into();
+    let expected = ImportedFile {
+        file: "a".to_owned(),
+        names: Some(Naming::Replaced(names)),
+        ..ImportedFile::default()
+    };
+    assert_eq!(replaced, Init::Imported(expected));
 }
 
 #[test]

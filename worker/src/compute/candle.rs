@@ -1,5 +1,7 @@
 //! Loads jobs with candle, on the CPU or on GPUs.
 
+mod files;
+
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;

@@ -1,0 +1,58 @@
+//! What model files say beside the tensors.
+
+use std::collections::BTreeMap;
+
+use safetensors::SafeTensors;
+
+use super::{ModelFileError, TensorView, write_to};
+
+/// Key of the metadata with the names of the classes, in the order of the model's outputs: a list in JSON.
+pub const CLASSES: &str = "classes";
+/// Key of the metadata with the job file of the model.
+pub const JOB: &str = "job";
+
+/// The value of [`CLASSES`] for these names.
+pub fn classes_text(class_names: &[String]) -> String {
+    serde_json::Value::from(class_names).to_string()
+}
+
+/// The names of the classes that a model file has in its metadata; empty if it has none.
+///
+/// # Errors
+/// If the file is damaged, or its names are not a list of texts.
+pub fn class_names(bytes: &[u8]) -> Result<Vec<String>, ModelFileError> {
+    metadata(bytes, CLASSES)?.map_or(Ok(Vec::new()), |text| {
+        serde_json::from_str(&text)
+            .map_err(|error| ModelFileError::Header { reason: format!("metadata {CLASSES:?}: {error}") })
+    })
+}
+
+/// A value of a model file's metadata; `None` if it has none under this key.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn metadata(bytes: &[u8], key: &str) -> Result<Option<String>, ModelFileError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    Ok(header.metadata().as_ref().and_then(|metadata| metadata.get(key)).cloned())
+}
+
+/// The same file with more metadata, which replace those of the same keys.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn with_metadata(bytes: &[u8], more: &BTreeMap<&str, String>) -> Result<Vec<u8>, ModelFileError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let known = header.metadata().clone().unwrap_or_default();
+    let mut metadata: BTreeMap<&str, String> =
+        known.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+    metadata.extend(more.iter().map(|(key, value)| (*key, value.clone())));
+    let tensors: Vec<_> = file.iter().collect();
+    let tensors = tensors.iter().map(|(name, tensor)| {
+        let view = TensorView { dtype: tensor.dtype(), shape: tensor.shape(), bytes: tensor.data() };
+        (*name, view)
+    });
+    let mut written = Vec::new();
+    write_to(&mut written, tensors, &metadata)?;
+    Ok(written)
+}
