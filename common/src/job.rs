@@ -2,6 +2,7 @@
 
 mod description;
 pub mod file;
+mod groups;
 mod method;
 mod parameters;
 mod spec;
@@ -12,6 +13,7 @@ pub use description::{JobDescription, MAX_CLASS_NAMES};
 pub use file::{
     Init, InitialJob, JobFile, RenamedFile, Setting, apply_settings, parse_parameters, parse_toml,
 };
+pub use groups::{Group, GroupError, Groups, TensorRule};
 pub use method::*;
 pub use parameters::normalise_parameters;
 pub use spec::*;

@@ -57,7 +57,7 @@ impl Run<'_> {
     /// Trains on a running cluster.
     async fn on(&self, cluster: &mut Cluster, output: Option<Output>) -> Result<(), CliError> {
         let client = Client::connect(&cluster.url()).await?;
-        let job = self.job(&client).await?;
+        let job = Box::pin(self.job(&client)).await?;
         let (workers, label) = (counted(self.args.workers.into(), "worker"), &self.source.label);
         self.console.note(format_args!("{} training {label} on {workers} in this process", job.id));
         let mut follow = Follow::new(self.console, &client, job, output);

@@ -1,8 +1,10 @@
 //! `validate`: checks a job file without or with its model and data.
 
-use lookbehind_common::job::{ExchangeFormat, JobSpec, Length, Method};
+use lookbehind_common::job::{ExchangeFormat, Groups, JobSpec, Length, Method, TensorRule};
 use lookbehind_common::layout::Layout;
-use lookbehind_common::optimizer::{Communication, Visit, gradients_per_outer_step, requests_per_outer_step};
+use lookbehind_common::optimizer::{
+    Communication, Visit, gradient_layout, gradients_per_outer_step, requests_per_outer_step,
+};
 use lookbehind_common::reduction::effective_shards;
 use lookbehind_common::text::counted;
 use lookbehind_worker::compute::{Backend, PrepareError};
@@ -23,7 +25,7 @@ use crate::local;
 /// If a file cannot be read or a key is invalid.
 pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Result<(), CliError> {
     let source = JobSource::read(&args.job)?;
-    let Checked { not_checked, data, visit_bytes } = check(args, &source, registry)?;
+    let Checked { not_checked, data, visit_bytes, groups } = check(args, &source, registry)?;
     let method = &source.spec.optimizer.method;
     let (gradients, rounds) = (gradients_per_outer_step(method), requests_per_outer_step(method));
     let communication = Communication::of(method, source.spec.train.exchange);
@@ -50,6 +52,7 @@ pub(super) fn run(args: &Validate, console: &Console, registry: Registry) -> Res
         .iter()
         .chain(&visits)
         .chain(&climbing)
+        .chain(&groups)
         .chain(&rounded)
         .chain([&sent])
         .chain(&verified)
@@ -67,6 +70,16 @@ struct Checked {
     data: Vec<String>,
     /// Bytes that visits take on a worker, in addition to a gradient; `None` without visits, or without a model.
     visit_bytes: Option<u64>,
+    /// What parameter groups come to; `None` without groups, or without a model.
+    groups: Option<String>,
+}
+
+impl Checked {
+    /// What is told of a model with this layout.
+    fn of(spec: &JobSpec, layout: &Layout) -> Self {
+        let (visit_bytes, groups) = (visit_bytes(spec, layout), groups(spec, layout));
+        Self { visit_bytes, groups, ..Self::default() }
+    }
 }
 
 /// Checks model, data and initial weights as far as they are available.
@@ -78,14 +91,13 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Chec
         let job = backend.prepare(&source.spec, &Cancellation::default()).map_err(wrong)?;
         source.check_init(&job.description().layout)?;
         let report = backend.data_report(&source.spec).map_err(wrong)?;
-        let visit_bytes = visit_bytes(&source.spec, &job.description().layout);
-        return Ok(Checked { not_checked: None, data: report.lines(), visit_bytes });
+        return Ok(Checked { data: report.lines(), ..Checked::of(&source.spec, &job.description().layout) });
     }
-    let mut of_visits = None;
+    let mut checked = Checked::default();
     let not_checked = match backend.build(&source.spec) {
         Ok(layout) => {
             source.check_init(&layout)?;
-            of_visits = visit_bytes(&source.spec, &layout);
+            checked = Checked::of(&source.spec, &layout);
             "the data, and that shards of it can be computed".to_owned()
         }
         Err(PrepareError::Worker(reason)) => {
@@ -94,7 +106,7 @@ fn check(args: &Validate, source: &JobSource, registry: Registry) -> Result<Chec
         }
         Err(error) => return Err(wrong(error)),
     };
-    Ok(Checked { not_checked: Some(not_checked), data: Vec::new(), visit_bytes: of_visits })
+    Ok(Checked { not_checked: Some(not_checked), ..checked })
 }
 
 fn describe(source: &JobSource, gradients: u64) -> [String; 3] {
@@ -134,10 +146,26 @@ fn visits(method: &Method, rounds: u64) -> Option<String> {
     })
 }
 
+/// How many parameters the job's groups leave to be trained, and to be perturbed.
+fn groups(spec: &JobSpec, layout: &Layout) -> Option<String> {
+    if spec.optimizer.groups == Groups::default() {
+        return None;
+    }
+    let elements = |holds: fn(&TensorRule) -> bool| -> usize {
+        let rules = layout.parameter_entries().map(|entry| (entry, spec.optimizer.groups.rule(&entry.spec)));
+        rules.filter(|(_, rule)| holds(rule)).map(|(entry, _)| entry.range.len()).sum()
+    };
+    let (all, trained) = (layout.parameters(), elements(|rule| !rule.frozen));
+    let perturbed = spec.optimizer.method.parts().ascent.map(|_| elements(|rule| rule.ascends));
+    let perturbed = perturbed.map(|count| format!(", {count} are perturbed")).unwrap_or_default();
+    Some(format!("optimizer.groups: of {all} parameters {trained} are trained{perturbed}"))
+}
+
 /// Bytes that visits take on a worker that has all shards of a batch; `None` without visits.
 fn visit_bytes(spec: &JobSpec, layout: &Layout) -> Option<u64> {
     let shards = effective_shards(spec.train.batch_size, spec.train.shards);
-    Visit::of(&spec.optimizer.method).map(|visit| visit.bytes(layout.lengths(), shards))
+    let of_gradients = gradient_layout(&spec.optimizer, layout).lengths();
+    Visit::of(&spec.optimizer.method).map(|visit| visit.bytes(layout.lengths(), of_gradients, shards))
 }
 
 /// The memory that visits take.

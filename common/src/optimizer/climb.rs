@@ -1,13 +1,13 @@
 //! The path of one shard with `perturbation = "shard"`, which a worker climbs with the arithmetic of the optimizer.
 
-use std::sync::Arc;
-
 use super::blocks::{Block, Target, blocks_of};
 use super::check::Check;
 use super::messages::AbsorbError;
+use super::trained::Trained;
 use super::update::{Ascent, norms, update};
 use super::visit::Visit;
 use crate::flat_buffer::FlatBuffer;
+use crate::job::OptimizerSpec;
 use crate::layout::Layout;
 use crate::model_state::ModelState;
 use crate::partial::{Partial, VisitSums};
@@ -16,7 +16,7 @@ use crate::partial::{Partial, VisitSums};
 #[derive(Debug)]
 pub struct Climb {
     visit: Visit,
-    layout: Arc<Layout>,
+    trained: Trained,
     blocks: Vec<Block>,
     /// φ′ after the last ascent.
     perturbed: FlatBuffer,
@@ -27,17 +27,23 @@ pub struct Climb {
 }
 
 impl Climb {
-    /// A shard that begins its path at `start`, the slow or fast weights.
+    /// A shard that begins its path at `start`, the slow or fast weights of a model with this layout.
     ///
     /// # Errors
     /// If they do not have the layout's length.
-    pub fn new(visit: Visit, layout: Arc<Layout>, start: &[f32]) -> Result<Self, AbsorbError> {
-        Check { gradient: 0, layout: &layout }.weights_length(start)?;
+    pub fn new(
+        visit: Visit,
+        spec: &OptimizerSpec,
+        layout: &Layout,
+        start: &[f32],
+    ) -> Result<Self, AbsorbError> {
+        Check { gradient: 0, layout }.weights_length(start)?;
+        let trained = Trained::new(spec, layout);
         let ModelState { parameters: gradient, statistics } =
-            visit.lengths(layout.lengths()).map(FlatBuffer::zeros);
+            visit.lengths(trained.gradients.lengths()).map(FlatBuffer::zeros);
         let partial = Partial { gradient, statistics, ..Partial::default() };
-        let (blocks, perturbed) = (blocks_of(&layout), start.to_vec().into());
-        Ok(Self { visit, layout, blocks, perturbed, index: 0, partial })
+        let ((blocks, _), perturbed) = (blocks_of(layout, &spec.groups), start.to_vec().into());
+        Ok(Self { visit, trained, blocks, perturbed, index: 0, partial })
     }
 
     /// The weights at which the next gradient is computed.
@@ -54,9 +60,10 @@ impl Climb {
         if self.index == self.visit.gradients() {
             return Err(AbsorbError::NotAskedFor);
         }
-        let check = Check { gradient: self.index, layout: &self.layout };
+        let check = Check { gradient: self.index, layout: &self.trained.gradients };
         check.lengths(&found.gradient, &found.statistics)?;
-        let norms = norms(&self.blocks, &found.gradient, &self.perturbed, self.visit.ascent.eta);
+        let gradient = self.trained.spread(&found.gradient);
+        let norms = norms(&self.blocks, &gradient, &self.perturbed, self.visit.ascent.eta);
         check.finite(norms.plain, &found.gradient, &found.statistics)?;
         self.keep(found, norms.plain);
         self.index += 1;
@@ -64,7 +71,7 @@ impl Climb {
             return Ok(Some(std::mem::take(&mut self.partial)));
         }
         let ascent = Ascent::new(&self.visit.ascent, norms, Target::new(None, &mut self.perturbed));
-        update(&self.blocks, &found.gradient, Some(ascent), None);
+        update(&self.blocks, &gradient, Some(ascent), None);
         Ok(None)
     }
 

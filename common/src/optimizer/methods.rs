@@ -5,7 +5,7 @@
 //! perturbed weights, and L is the mean loss over a batch. An outer step begins with f = φ′ = φ, and
 //!
 //! - ε(g) = ρ · T²g / (‖T g‖ + 1e-16) is an ascent, with T = 1 or, adaptive, T = |φ′| + η (`elementwise`, `update`);
-//! - base(f, g) is a step of the base optimizer, SGD or AdamW, whose state persists over all outer steps (`base`);
+//! - base(f, g) is a step of the base optimizer, such as SGD or AdamW, whose state persists over all outer steps (`base`);
 //! - φ = φ + α (f − φ) ends the outer step, with a fixed α or one for each tensor (`interpolation`).
 
 mod lookahead;

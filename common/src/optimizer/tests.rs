@@ -1,7 +1,9 @@
 //! Tests of whole outer steps: results that must be equal to the last bit, and what is refused.
 
 use super::*;
-use crate::job::{Ascent, BaseOptimizer, BatchStatistics, InnerGradients, Minibatch, Perturbation};
+use crate::job::{
+    Alpha, Ascent, BaseOptimizer, BatchStatistics, Group, Groups, InnerGradients, Minibatch, Perturbation,
+};
 use crate::layout::{TensorKind, TensorSpec};
 
 pub(super) const SAM: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
@@ -14,7 +16,22 @@ const SAME: InnerGradients = InnerGradients::Reference(Minibatch::Same);
 const SWITCH: InnerGradients = InnerGradients::Reference(Minibatch::Switch);
 
 pub(super) fn spec(method: Method, base: BaseOptimizer) -> OptimizerSpec {
-    OptimizerSpec { method, batch_statistics: BatchStatistics::EveryPass, base }
+    let (batch_statistics, groups) = (BatchStatistics::EveryPass, Groups::default());
+    OptimizerSpec { method, batch_statistics, base, clip_norm: None, groups }
+}
+
+/// The same with a frozen tensor, one that is not perturbed, one with a learning rate and a decay of its own, frozen batch
+/// statistics, and gradients that are clipped.
+pub(super) fn grouped(spec: OptimizerSpec) -> OptimizerSpec {
+    let group = |name: &str| Group { tensors: vec![name.to_owned()], ..Group::default() };
+    let ascent = spec.method.parts().ascent.map(|_| false);
+    let list = vec![
+        Group { frozen: Some(true), ..group("b.*") },
+        Group { ascent, ..group("norm.*") },
+        Group { lr_factor: Some(0.5), weight_decay: Some(0.1), ..group("c.*") },
+    ];
+    let groups = Groups { list, decay_biases_and_norms: false };
+    OptimizerSpec { batch_statistics: BatchStatistics::Frozen, clip_norm: Some(0.5), groups, ..spec }
 }
 
 fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -> Method {
@@ -38,7 +55,8 @@ fn family() -> Vec<OptimizerSpec> {
             );
         }
     }
-    methods.into_iter().flat_map(|method| [SGD, ADAMW].map(|base| spec(method, base))).collect()
+    let specs = methods.into_iter().flat_map(|method| [SGD, ADAMW].map(|base| spec(method, base)));
+    specs.flat_map(|spec| [spec.clone(), grouped(spec)]).collect()
 }
 
 /// Tensors of very different sizes, together large enough for several threads.
@@ -78,6 +96,11 @@ pub(super) fn gradient(weights: &[f32], batch: u64) -> FlatBuffer {
     weights.iter().enumerate().map(well).collect::<Vec<_>>().into()
 }
 
+/// A gradient of the tensors that an optimizer trains.
+pub(super) fn trained_gradient(trained: &Trained, weights: &[f32], batch: u64) -> FlatBuffer {
+    trained.of_all(&gradient(weights, batch))
+}
+
 pub(super) fn batch_statistics(weights: &[f32], layout: &Layout) -> FlatBuffer {
     weights[..layout.statistics()].to_vec().into()
 }
@@ -87,8 +110,8 @@ fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepR
     let mut request = optimizer.begin(batches, 0.1);
     loop {
         let weights = optimizer.weights();
-        let gradient = gradient(&weights, first + u64::from(request.batch));
-        let statistics = batch_statistics(&weights, &optimizer.layout);
+        let gradient = trained_gradient(&optimizer.trained, &weights, first + u64::from(request.batch));
+        let statistics = batch_statistics(&weights, &optimizer.trained.gradients);
         drop(weights);
         match optimizer.absorb(gradient, &statistics).expect("a finite gradient") {
             Next::Gradient(next) => request = next,
@@ -175,8 +198,9 @@ fn what_readers_hold_never_changes_and_their_holding_changes_nothing() {
                 hold(optimizer.slow());
                 hold(optimizer.statistics());
                 let weights = optimizer.weights();
-                let gradient = gradient(&weights, 3 * step + u64::from(request.batch));
-                let statistics = batch_statistics(&weights, &optimizer.layout);
+                let batch = 3 * step + u64::from(request.batch);
+                let gradient = trained_gradient(&optimizer.trained, &weights, batch);
+                let statistics = batch_statistics(&weights, &optimizer.trained.gradients);
                 match optimizer.absorb(gradient, &statistics).expect("a finite gradient") {
                     Next::Gradient(next) => request = next,
                     Next::Finished(_) => break,
@@ -218,8 +242,8 @@ fn weights_that_are_said_not_to_have_changed_are_the_same() {
         let mut optimizer = optimizer(&spec);
         optimizer.begin(3, 0.1);
         let mut weights = optimizer.weights();
-        let statistics = batch_statistics(&weights, &optimizer.layout);
-        let gradient = gradient(&weights, 0);
+        let statistics = batch_statistics(&weights, &optimizer.trained.gradients);
+        let gradient = trained_gradient(&optimizer.trained, &weights, 0);
         while let Ok(Next::Gradient(next)) = optimizer.absorb(gradient.clone(), &statistics) {
             assert_eq!(next.weights_changed, *optimizer.weights() != *weights, "{spec:?}");
             weights = optimizer.weights();

@@ -16,8 +16,9 @@ use super::Optimizer;
 use super::check::Check;
 use super::messages::{AbsorbError, Next};
 use super::methods::visited;
+use super::trained::gradient_layout;
 use super::update::{Norms, norms};
-use crate::job::{self, Method, Perturbation};
+use crate::job::{self, Method, OptimizerSpec, Perturbation};
 use crate::layout::Layout;
 use crate::model_state::ModelState;
 use crate::partial::Partial;
@@ -50,15 +51,16 @@ impl Visit {
         self.descents
     }
 
-    /// Lengths of the flat buffers of a visit's partial, for a model with these lengths.
-    pub(super) fn lengths(&self, model: ModelState<usize>) -> ModelState<usize> {
+    /// Lengths of the flat buffers of a visit's partial, for gradients and batch statistics of these lengths.
+    pub(super) fn lengths(&self, gradient: ModelState<usize>) -> ModelState<usize> {
         ModelState {
-            parameters: model.parameters.saturating_mul(self.descents as usize),
-            statistics: model.statistics.saturating_mul(self.gradients as usize),
+            parameters: gradient.parameters.saturating_mul(self.descents as usize),
+            statistics: gradient.statistics.saturating_mul(self.gradients as usize),
         }
     }
 
-    /// The gradients of the sum of the visits that begin with the outer step's gradient number `first`.
+    /// The gradients of the sum of the visits that begin with the outer step's gradient number `first`; `layout` is that of
+    /// the gradients.
     fn gradients_in<'a>(
         &self,
         visits: &'a Partial,
@@ -78,8 +80,9 @@ impl Visit {
 
     /// Bytes of host memory that visits take in addition to the computation of a gradient, for a worker that computes
     /// `shards` shards one after the other: the slow and the perturbed weights, and the partials that wait to be added.
-    pub fn bytes(&self, model: ModelState<usize>, shards: u32) -> u64 {
-        let ModelState { parameters, statistics } = self.lengths(model);
+    /// `gradient` are the lengths of the [`gradient_layout`].
+    pub fn bytes(&self, model: ModelState<usize>, gradient: ModelState<usize>, shards: u32) -> u64 {
+        let ModelState { parameters, statistics } = self.lengths(gradient);
         let waiting = u64::from(shards.max(1).ilog2()) + 1;
         let partials = (parameters.saturating_add(statistics) as u64).saturating_mul(waiting);
         let weights = 2 * (model.parameters.saturating_add(model.statistics) as u64);
@@ -87,11 +90,11 @@ impl Visit {
     }
 }
 
-/// Lengths of gradient and batch statistics in the partials of a method's gradient requests. This is the only place that
-/// decides on them.
-pub fn partial_lengths(method: &Method, layout: &Layout) -> ModelState<usize> {
-    let model = layout.lengths();
-    Visit::of(method).map_or(model, |visit| visit.lengths(model))
+/// Lengths of gradient and batch statistics in the partials of a job's gradient requests, for a model with this layout.
+/// This is the only place that decides on them.
+pub fn partial_lengths(spec: &OptimizerSpec, layout: &Layout) -> ModelState<usize> {
+    let gradient = gradient_layout(spec, layout).lengths();
+    Visit::of(&spec.method).map_or(gradient, |visit| visit.lengths(gradient))
 }
 
 /// One gradient of a sum of visits.
@@ -119,7 +122,8 @@ impl Optimizer {
     pub fn absorb_visits(&mut self, visits: &Partial) -> Result<Next, AbsorbError> {
         let mut step = self.requested(true)?;
         let (visit, sums) = self.visit.zip(visits.sums.visits).ok_or(AbsorbError::NotAskedFor)?;
-        let gradients = visit.gradients_in(visits, &self.layout, step.index)?;
+        let trained = self.trained.clone();
+        let gradients = visit.gradients_in(visits, &trained.gradients, step.index)?;
         // All are checked before one is taken: an error leaves the optimizer unchanged.
         let measured: Vec<_> =
             gradients.iter().map(|gradient| self.measure_visited(gradient)).collect::<Result<_, _>>()?;
@@ -129,10 +133,11 @@ impl Optimizer {
         for (gradient, norms) in gradients.into_iter().zip(measured) {
             self.statistics.absorb(gradient.number, step.gradient(), gradient.statistics);
             if let Some((sent, norms)) = gradient.sent.zip(norms) {
+                let sent = trained.spread(sent);
                 if step.schedule.is_last(gradient.number) {
-                    return self.end(&step, sent);
+                    return self.end(&step, norms, &sent);
                 }
-                self.advance(&step, norms, sent);
+                self.advance(&step, norms, &sent);
             }
             step.advance();
         }
@@ -141,10 +146,11 @@ impl Optimizer {
 
     /// Checks a gradient of a sum of visits, and computes its norms if it was sent.
     fn measure_visited(&self, gradient: &VisitGradient<'_>) -> Result<Option<Norms>, AbsorbError> {
-        let check = Check { gradient: gradient.number, layout: &self.layout };
+        let check = Check { gradient: gradient.number, layout: &self.trained.gradients };
         check.finite_statistics(gradient.statistics)?;
         let Some(sent) = gradient.sent else { return Ok(None) };
-        let norms = norms(&self.blocks, sent, sent, None);
+        let spread = self.trained.spread(sent);
+        let norms = norms(&self.blocks, &spread, &spread, None);
         check.finite_gradient(norms.plain, sent)?;
         Ok(Some(norms))
     }

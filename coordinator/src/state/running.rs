@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{RequestId, SessionId};
-use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::optimizer::GradientRequest;
 use lookbehind_common::reduction::{Segment, effective_shards};
-use lookbehind_common::sampling::Position;
 use lookbehind_common::test_set::TestSet;
 
 use super::Core;
@@ -34,8 +32,8 @@ impl Cluster {
     /// Begins the outer step at the trainer's position, or ends the job if that was the last one.
     pub(super) fn begin_outer_step(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let position = trainer.position();
-        let learning_rate = learning_rate(&job.spec, position);
         let plan = job.require_training()?.plan;
+        let learning_rate = job.spec.schedule.at(job.spec.optimizer.base.lr(), &plan, position);
         if position.outer_step >= plan.outer_steps {
             return self.close(job, &trainer, Closing::Done);
         }
@@ -312,15 +310,6 @@ impl Core {
             self.cluster.release(job);
         }
     }
-}
-
-/// The learning rate of the outer step that begins at a position. The schedule counts in the unit of the job's length.
-fn learning_rate(spec: &JobSpec, position: Position) -> f64 {
-    let (unit, units) = match spec.train.length {
-        Length::Epochs(epochs) => (position.epoch, epochs),
-        Length::Steps(steps) => (position.outer_step, steps),
-    };
-    spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units)
 }
 
 /// The test after `done`, and the number of its samples, if tests are due after the current outer step.

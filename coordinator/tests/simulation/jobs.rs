@@ -2,7 +2,9 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
-use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
+use lookbehind_common::job::{
+    ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation, Unit,
+};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
@@ -150,9 +152,9 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
     let mut trainer = Box::new(Trainer::new(spec, &description, toy::initial(spec)).expect("a trainer"));
     let mut digests = vec![weights_digest(&description.layout, &trainer.slow())];
     for (step, taken) in batches.iter().enumerate() {
-        let (units, unit) = match spec.train.length {
-            Length::Epochs(epochs) => (epochs, taken[0].0),
-            Length::Steps(steps) => (steps, step as u64),
+        let (units, unit) = match (spec.schedule.unit, spec.train.length) {
+            (Unit::Epoch, Length::Epochs(epochs)) => (epochs, taken[0].0),
+            _ => (batches.len() as u64, step as u64),
         };
         let learning_rate = spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units);
         let mut input = Input::Begin { batches: taken.len() as u32, learning_rate };

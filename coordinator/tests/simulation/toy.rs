@@ -1,8 +1,6 @@
 //! The model of the simulated workers: a perceptron with 26 parameters and 23 artificial samples. Its gradients are
 //! real, so that a wrong sum cannot lead to the right weights.
 
-use std::sync::Arc;
-
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec};
@@ -64,7 +62,7 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
 
 /// Lengths of the flat buffers of a gradient request's partial.
 pub(crate) fn lengths(spec: &JobSpec) -> ModelState<usize> {
-    partial_lengths(&spec.optimizer.method, &description(spec).layout)
+    partial_lengths(&spec.optimizer, &description(spec).layout)
 }
 
 /// Initial parameters and running statistics.
@@ -121,8 +119,8 @@ fn visited(spec: &JobSpec, weights: &FlatBuffer, batch: u64, kind: RequestKind, 
         partial
     };
     let Some(visit) = visit else { return at(weights) };
-    let layout = Arc::new(description(spec).layout);
-    let mut climb = Climb::new(visit, layout, weights).expect("weights of the layout");
+    let layout = description(spec).layout;
+    let mut climb = Climb::new(visit, &spec.optimizer, &layout, weights).expect("weights of the layout");
     loop {
         let found = at(climb.weights());
         if let Some(partial) = climb.absorb(&found).expect("finite values") {

@@ -117,7 +117,7 @@ pub struct TrainSpec {
 }
 /// Method and base optimizer. A field that the method does not use is refused; k = 1 and alpha = 1 are accepted where
 /// they describe what the method does.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OptimizerSpec {
     /// The method.
     #[prost(enumeration = "Method", tag = "1")]
@@ -149,6 +149,10 @@ pub struct OptimizerSpec {
     /// The base optimizer; absent means all defaults.
     #[prost(message, optional, tag = "12")]
     pub base: ::core::option::Option<BaseOptimizerSpec>,
+    #[prost(message, repeated, tag = "13")]
+    pub groups: ::prost::alloc::vec::Vec<ParameterGroup>,
+    #[prost(double, optional, tag = "14")]
+    pub clip_norm: ::core::option::Option<f64>,
     /// Interpolation factor of the slow weights; default 0.5. For LOOKAHEAD, LOOKAHEAD_SAM and LOOKBEHIND.
     #[prost(oneof = "optimizer_spec::Interpolation", tags = "6, 7")]
     pub interpolation: ::core::option::Option<optimizer_spec::Interpolation>,
@@ -166,6 +170,19 @@ pub mod optimizer_spec {
         #[prost(bool, tag = "7")]
         AdaptiveAlpha(bool),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ParameterGroup {
+    #[prost(string, repeated, tag = "1")]
+    pub tensors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(double, optional, tag = "2")]
+    pub lr_factor: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "3")]
+    pub weight_decay: ::core::option::Option<f64>,
+    #[prost(bool, optional, tag = "4")]
+    pub frozen: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "5")]
+    pub ascent: ::core::option::Option<bool>,
 }
 /// The base optimizer, which takes the descents; defined as in PyTorch. A field that its kind does not use is refused.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -195,6 +212,8 @@ pub struct BaseOptimizerSpec {
     /// ADAMW: added to the denominator, above 0 and up to 1; default 1e-8.
     #[prost(double, optional, tag = "8")]
     pub eps: ::core::option::Option<f64>,
+    #[prost(bool, optional, tag = "9")]
+    pub decay_biases_and_norms: ::core::option::Option<bool>,
 }
 /// Learning rate over time. The unit of time is the epoch if TrainSpec.epochs is given, and the outer step if
 /// TrainSpec.steps is given; units are counted from 0. A field that the kind does not use is refused.
@@ -218,6 +237,16 @@ pub struct ScheduleSpec {
     /// Factor of lr in the first unit of the warm-up, above 0 and up to 1; default 0.1.
     #[prost(double, optional, tag = "6")]
     pub warmup_start: ::core::option::Option<f64>,
+    #[prost(enumeration = "ScheduleUnit", tag = "7")]
+    pub unit: i32,
+    #[prost(double, optional, tag = "8")]
+    pub power: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "9")]
+    pub pct_start: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "10")]
+    pub div_factor: ::core::option::Option<f64>,
+    #[prost(double, optional, tag = "11")]
+    pub final_div_factor: ::core::option::Option<f64>,
 }
 /// When checkpoints are written. One is always written before the first outer step, after the last one, and when a job
 /// pauses after an outer step. At most one of every_epochs, every_steps and every_minutes may be given. If all are absent,
@@ -654,6 +683,7 @@ pub enum BatchStatistics {
     EveryPass = 1,
     /// Only gradients at unperturbed weights.
     Unperturbed = 2,
+    Frozen = 3,
 }
 impl BatchStatistics {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -665,6 +695,7 @@ impl BatchStatistics {
             Self::Unspecified => "BATCH_STATISTICS_UNSPECIFIED",
             Self::EveryPass => "BATCH_STATISTICS_EVERY_PASS",
             Self::Unperturbed => "BATCH_STATISTICS_UNPERTURBED",
+            Self::Frozen => "BATCH_STATISTICS_FROZEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -673,6 +704,7 @@ impl BatchStatistics {
             "BATCH_STATISTICS_UNSPECIFIED" => Some(Self::Unspecified),
             "BATCH_STATISTICS_EVERY_PASS" => Some(Self::EveryPass),
             "BATCH_STATISTICS_UNPERTURBED" => Some(Self::Unperturbed),
+            "BATCH_STATISTICS_FROZEN" => Some(Self::Frozen),
             _ => None,
         }
     }
@@ -720,6 +752,8 @@ pub enum BaseOptimizerKind {
     Sgd = 1,
     /// Adam with decoupled weight decay.
     Adamw = 2,
+    Adam = 3,
+    Lion = 4,
 }
 impl BaseOptimizerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -731,6 +765,8 @@ impl BaseOptimizerKind {
             Self::Unspecified => "BASE_OPTIMIZER_KIND_UNSPECIFIED",
             Self::Sgd => "BASE_OPTIMIZER_KIND_SGD",
             Self::Adamw => "BASE_OPTIMIZER_KIND_ADAMW",
+            Self::Adam => "BASE_OPTIMIZER_KIND_ADAM",
+            Self::Lion => "BASE_OPTIMIZER_KIND_LION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -739,11 +775,20 @@ impl BaseOptimizerKind {
             "BASE_OPTIMIZER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "BASE_OPTIMIZER_KIND_SGD" => Some(Self::Sgd),
             "BASE_OPTIMIZER_KIND_ADAMW" => Some(Self::Adamw),
+            "BASE_OPTIMIZER_KIND_ADAM" => Some(Self::Adam),
+            "BASE_OPTIMIZER_KIND_LION" => Some(Self::Lion),
             _ => None,
         }
     }
 }
 /// Shapes of the learning rate over time, after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScheduleUnit {
+    Unspecified = 0,
+    Epoch = 1,
+    Step = 2,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ScheduleKind {
@@ -755,6 +800,8 @@ pub enum ScheduleKind {
     Multistep = 2,
     /// Follows half a cosine from lr at the end of the warm-up to min_lr at the end of the training.
     Cosine = 3,
+    Polynomial = 4,
+    OneCycle = 5,
 }
 impl ScheduleKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -767,6 +814,8 @@ impl ScheduleKind {
             Self::Constant => "SCHEDULE_KIND_CONSTANT",
             Self::Multistep => "SCHEDULE_KIND_MULTISTEP",
             Self::Cosine => "SCHEDULE_KIND_COSINE",
+            Self::Polynomial => "SCHEDULE_KIND_POLYNOMIAL",
+            Self::OneCycle => "SCHEDULE_KIND_ONE_CYCLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.

@@ -62,9 +62,8 @@ impl Backend for ConstantBackend {
         };
         let rounding = Rounding::of(spec, &description.layout);
         let gradients = FlatBufferPool::new(READY);
-        let method = &spec.optimizer.method;
-        let visits = Visit::of(method).is_some();
-        let elements = partial_lengths(method, &description.layout).parameters;
+        let visits = Visit::of(&spec.optimizer.method).is_some();
+        let elements = partial_lengths(&spec.optimizer, &description.layout).parameters;
         Ok(Box::new(ConstantJob { description, rounding, samples, elements, visits, gradients }))
     }
 }

@@ -8,6 +8,7 @@ use lookbehind_common::job::{
 
 use super::Values;
 use super::base::{Base, each};
+use super::rules::{Rule, rule};
 
 /// The structure of a method's outer step.
 pub struct InnerSteps {
@@ -38,6 +39,8 @@ pub struct Trainer {
     method: Method,
     /// Whether adaptive ascents scale each tensor; one value per tensor.
     scaled: Vec<bool>,
+    /// How each tensor is trained.
+    rules: Vec<Rule>,
     base: Base,
     /// Shards of a batch.
     shards: usize,
@@ -88,12 +91,20 @@ fn tree(shards: &[Values], rounded: &impl Fn(Values) -> Values) -> Values {
 }
 
 impl Trainer {
-    /// The state before the first outer step; `names` and `slow` are in the same order.
-    pub fn new(spec: &JobSpec, names: &[String], slow: Values) -> Self {
-        let scaled = names.iter().map(|name| name.contains("weight")).collect();
-        let (method, base) = (spec.optimizer.method, Base::new(spec.optimizer.base));
-        let rounds = spec.train.exchange == ExchangeFormat::Bf16;
-        Self { method, scaled, base, shards: spec.train.shards as usize, rounds, slow }
+    /// The state before the first outer step. `tensors`, names and numbers of dimensions, and `slow` are in the same order.
+    pub fn new(spec: &JobSpec, tensors: &[(String, usize)], slow: Values) -> Self {
+        let scaled = tensors.iter().map(|(name, _)| name.contains("weight")).collect();
+        let rules: Vec<Rule> =
+            tensors.iter().map(|(name, dimensions)| rule(&spec.optimizer, name, *dimensions)).collect();
+        Self {
+            method: spec.optimizer.method,
+            scaled,
+            base: Base::new(&spec.optimizer, rules.clone()),
+            rules,
+            shards: spec.train.shards as usize,
+            rounds: spec.train.exchange == ExchangeFormat::Bf16,
+            slow,
+        }
     }
 
     /// Takes one outer step with the given batches.
@@ -226,9 +237,13 @@ impl Trainer {
     /// φ′ + ρ T²g / (‖T g‖ + 1e-16)
     fn ascend(&self, weights: &Values, gradient: &Values, ascent: Ascent) -> Values {
         let mut t: Values = weights.clone();
-        for (t, &scaled) in t.iter_mut().zip(&self.scaled) {
+        for (t, (&scaled, rule)) in t.iter_mut().zip(self.scaled.iter().zip(&self.rules)) {
             for t in t.iter_mut() {
-                *t = ascent.eta.filter(|_| scaled).map_or(1.0, |eta| t.abs() + eta);
+                *t = match ascent.eta {
+                    _ if !rule.ascends => 0.0,
+                    Some(eta) if scaled => t.abs() + eta,
+                    _ => 1.0,
+                };
             }
         }
         let mut tg = t.clone();
@@ -250,15 +265,24 @@ impl Trainer {
     /// φ + α (f − φ), along the path of the fast weights from φ on.
     fn interpolate(&mut self, path: &[Values], alpha: Alpha) {
         let (first, last) = (&path[1], &path[path.len() - 1]);
-        for (tensor, slow) in self.slow.iter_mut().enumerate() {
-            let alpha = match alpha {
+        let adaptive = |tensor: usize, slow: &Values| {
+            let moved = |to: &Values| to[tensor].iter().zip(&slow[tensor]).map(|(f, s)| f - s).collect();
+            let (x, y): (Vec<f64>, Vec<f64>) = (moved(first), moved(last));
+            (cosine(&x, &y) + 1.0) / 2.0
+        };
+        let ascending: Vec<usize> = (0..self.rules.len()).filter(|&t| self.rules[t].ascends).collect();
+        let sum = ascending.iter().map(|&tensor| adaptive(tensor, &self.slow)).sum::<f64>();
+        // What is not perturbed takes part with the mean of what is.
+        let mean = sum / ascending.len() as f64;
+        let alphas: Vec<f64> = (0..self.slow.len())
+            .map(|tensor| match alpha {
                 Alpha::Static(alpha) => alpha,
-                Alpha::Adaptive => {
-                    let x: Vec<f64> = first[tensor].iter().zip(&*slow).map(|(f, s)| f - s).collect();
-                    let y: Vec<f64> = last[tensor].iter().zip(&*slow).map(|(f, s)| f - s).collect();
-                    (cosine(&x, &y) + 1.0) / 2.0
-                }
-            };
+                Alpha::Adaptive if self.rules[tensor].ascends => adaptive(tensor, &self.slow),
+                Alpha::Adaptive => mean,
+            })
+            .collect();
+        for (tensor, slow) in self.slow.iter_mut().enumerate() {
+            let alpha = alphas[tensor];
             for (slow, fast) in slow.iter_mut().zip(&last[tensor]) {
                 *slow += alpha * (fast - *slow);
             }

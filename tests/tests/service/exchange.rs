@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::job::JobFile;
+use lookbehind_common::job::{Group, JobFile};
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::Cluster;
@@ -100,6 +100,28 @@ async fn connections_between_workers_are_encrypted_in_a_guarded_cluster() {
     let folder = credentials.folder("worker");
     let digest = run(&mut cluster, 3, |_, config| config.credentials = Some(folder.clone())).await;
     assert_eq!(digest, expected().await);
+}
+
+/// Partials then have other blocks than weights.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gradients_without_places_for_frozen_tensors_are_exchanged_and_come_to_the_bytes_of_one_worker() {
+    let mut digests = Vec::new();
+    for workers in [1, 3] {
+        let mut cluster = with_pages().await;
+        for number in 1..=workers {
+            let backend = cluster.backend(Registry::builtin());
+            cluster.add(&format!("w{number}"), backend).await;
+        }
+        let mut job = wide(workers);
+        let frozen = Group { tensors: vec!["layers.0.*".into()], frozen: Some(true), ..Group::default() };
+        job.optimizer.groups = vec![frozen];
+        let history = cluster.client().run(&job).await;
+        history.check_whole();
+        digests.push(history.digest().to_owned());
+        assert_eq!(gradients(&cluster, "workers").await > 0.0, workers > 1);
+    }
+    assert_eq!(digests[0], digests[1]);
+    assert_ne!(digests[0], expected().await, "the frozen layer must matter");
 }
 
 /// Sends gradients of which one value is not finite.

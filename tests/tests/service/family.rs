@@ -1,6 +1,6 @@
 //! Every method, base optimizer and schedule through the whole service, against the independent reference in f64.
 
-use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec};
+use lookbehind_common::job::{ExchangeFormat, Group, JobFile, JobSpec};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::write_samples;
 use lookbehind_tests::jobs::{job, parity, samples};
@@ -16,10 +16,12 @@ const ROWS: usize = 100;
 const FILE: &str = "hundred.safetensors";
 
 const MOMENTUM: &str = "kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nweight_decay = 5e-4";
-const BASES: [&str; 3] = [
+const BASES: [&str; 5] = [
     "kind = 'sgd'\nlr = 0.1",
     "kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nnesterov = true\nweight_decay = 5e-4",
     "kind = 'adamw'\nlr = 1e-3\nbetas = [0.9, 0.99]\nweight_decay = 0.05",
+    "kind = 'adam'\nlr = 1e-3\nbetas = [0.9, 0.99]\neps = 1e-6\nweight_decay = 0.05",
+    "kind = 'lion'\nlr = 1e-3\nweight_decay = 0.05",
 ];
 const EPOCHS: &str = "epochs = 2";
 
@@ -158,6 +160,33 @@ async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_refer
     }
 }
 
+/// Every kind of group, for workers on which the shards climb and for those on which they do not; what is frozen has no
+/// place in gradients.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_with_parameter_groups_and_clipping_ends_where_the_reference_does() {
+    let bench = Bench::new().await;
+    let group = |pattern: &str| Group { tensors: vec![pattern.to_owned()], ..Group::default() };
+    let perturbations = |method: String| {
+        let climbs = method.contains("ascent") && !method.contains("switch");
+        let shard = climbs.then(|| format!("{method}\nperturbation = 'shard'"));
+        [Some(method), shard].into_iter().flatten()
+    };
+    let methods = methods().into_iter().flat_map(perturbations);
+    let jobs = methods.enumerate().map(|(number, method)| {
+        let mut job = text(EPOCHS, &method, BASES[number % 2], "");
+        let ascent = method.contains("ascent").then_some(false);
+        job.optimizer.groups = vec![
+            Group { frozen: Some(number % 3 == 0), ..group("layers.0.weight") },
+            Group { lr_factor: Some(0.5), weight_decay: Some(0.01), ..group("layers.1.*") },
+            Group { ascent, ..group("layers.?.bias") },
+        ];
+        job.optimizer.base.decay_biases_and_norms = Some(number % 2 == 0);
+        job.optimizer.clip_norm = Some(0.8);
+        job
+    });
+    bench.agrees(jobs.collect()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_base_optimizer_and_schedule_ends_where_the_reference_does() {
     let bench = Bench::new().await;
@@ -167,6 +196,9 @@ async fn every_base_optimizer_and_schedule_ends_where_the_reference_does() {
         "kind = 'multistep'\nmilestones = [1, 3]\ngamma = 0.2",
         "kind = 'cosine'\nmin_lr = 0.01",
         "kind = 'cosine'\nwarmup = 2\nwarmup_start = 0.2",
+        "kind = 'cosine'\nunit = 'step'\nwarmup = 3",
+        "kind = 'polynomial'\nmin_lr = 0.01\npower = 0.9",
+        "kind = 'one_cycle'\nunit = 'step'\npct_start = 0.5",
     ];
     let mut jobs = Vec::new();
     for base in BASES {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;
-use lookbehind_common::job::{DataSpec, JobSpec, Precision};
+use lookbehind_common::job::{BatchStatistics, DataSpec, JobSpec, Precision};
 use lookbehind_common::layout::Layout;
-use lookbehind_common::optimizer::Visit;
+use lookbehind_common::optimizer::{Visit, gradient_layout};
 
 use super::climbing::Climbing;
 use super::cpu::{CpuJob, Parts, Room};
@@ -144,7 +144,9 @@ impl CandleBackend {
         }
         let evaluator = evaluator(&Device::Cpu)?;
         let lengths = evaluator.tensors.layout().lengths();
-        let kept = Visit::of(&spec.optimizer.method).map_or(0, |visit| visit.bytes(lengths, shards));
+        let of_gradients = evaluator.tensors.gradient_layout().lengths();
+        let visit = Visit::of(&spec.optimizer.method);
+        let kept = visit.map_or(0, |visit| visit.bytes(lengths, of_gradients, shards));
         let room = Room { kept, transfers: self.copies * lengths.bytes(), limit: memory_limit };
         let rounding = Rounding::of(spec, evaluator.tensors.layout());
         let parts = Parts { samples, evaluator, threads: self.threads, rounding, room };
@@ -160,8 +162,15 @@ impl CandleBackend {
         device: &Device,
     ) -> Result<Evaluator, PrepareError> {
         let (model, tensors) = self.model(spec, data, device)?;
-        let (seed, precision, kinds) = (spec.seed, spec.train.precision, Kinds::of(spec));
-        Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, tensors })
+        Ok(Evaluator {
+            seed: spec.seed,
+            precision: spec.train.precision,
+            frozen_statistics: spec.optimizer.batch_statistics == BatchStatistics::Frozen,
+            kinds: Kinds::of(spec),
+            classes: data.classes,
+            model,
+            tensors,
+        })
     }
 
     /// Bytes that may be in use.
@@ -173,6 +182,11 @@ impl CandleBackend {
     fn check_devices(&self, spec: &JobSpec) -> Result<(), PrepareError> {
         if spec.train.precision == Precision::Tf32 && self.on_cpu() {
             let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
+            return Err(PrepareError::Worker(reason.to_owned()));
+        }
+        if spec.optimizer.batch_statistics == BatchStatistics::Frozen && !self.on_cpu() {
+            let reason =
+                "optimizer.batch_statistics: \"frozen\" needs a worker on a CPU; this one computes on GPUs";
             return Err(PrepareError::Worker(reason.to_owned()));
         }
         Ok(())
@@ -188,7 +202,8 @@ impl CandleBackend {
         samples: u64,
     ) -> Result<(), ComputeError> {
         let Some(visit) = Visit::of(&spec.optimizer.method) else { return Ok(()) };
-        let (needed, loaded) = (visit.bytes(layout.lengths(), shards), memory::in_use());
+        let of_gradients = gradient_layout(&spec.optimizer, layout).lengths();
+        let (needed, loaded) = (visit.bytes(layout.lengths(), of_gradients, shards), memory::in_use());
         let transfers = self.copies * layout.lengths().bytes();
         let limit = self.environment.memory_limit;
         if needed <= limit.saturating_sub(loaded.saturating_add(transfers)) {
@@ -226,7 +241,8 @@ impl CandleBackend {
         data: &DataDescription,
         device: &Device,
     ) -> Result<(Box<dyn Model>, ModelTensors), PrepareError> {
-        let recorder = Recorder::new(device.clone(), self.environment.memory_limit);
+        let recorder =
+            Recorder::new(device.clone(), self.environment.memory_limit).trained_as(&spec.optimizer);
         let built = self.registry.model(&spec.model, data, recorder.builder());
         let in_model = |error: &dyn std::fmt::Display| format!("model kind {:?}: {error}", spec.model.kind);
         if recorder.exceeded_memory() {
@@ -244,6 +260,9 @@ impl CandleBackend {
             return Err(PrepareError::Job(reason));
         }
         let tensors = recorder.finish().map_err(|error| PrepareError::Job(in_model(&error)))?;
+        let ascends = spec.optimizer.method.parts().ascent.is_some();
+        let fitting = spec.optimizer.groups.check(tensors.layout(), ascends);
+        fitting.map_err(|error| PrepareError::Job(error.to_string()))?;
         Ok((model, tensors))
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::job::{JobDescription, JobSpec};
+use lookbehind_common::job::{JobDescription, JobSpec, OptimizerSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::{AbsorbError, Climb, Visit};
 use lookbehind_common::partial::Partial;
@@ -22,6 +22,7 @@ use super::{
 pub(super) struct Climbing {
     inner: Box<dyn PreparedJob>,
     visit: Visit,
+    optimizer: OptimizerSpec,
     rounding: Rounding,
     /// The model's kind, for errors.
     kind: String,
@@ -33,7 +34,8 @@ impl Climbing {
     /// Lets the shards of a job climb.
     pub(super) fn new(inner: Box<dyn PreparedJob>, visit: Visit, spec: &JobSpec) -> Self {
         let rounding = Rounding::of(spec, &inner.description().layout);
-        Self { inner, visit, rounding, kind: spec.model.kind.clone(), start: None }
+        let (optimizer, kind) = (spec.optimizer.clone(), spec.model.kind.clone());
+        Self { inner, visit, optimizer, rounding, kind, start: None }
     }
 
     /// The partial of the visit of one shard.
@@ -44,10 +46,10 @@ impl Climbing {
         shard: u32,
         watch: &Arc<dyn Watch>,
     ) -> Result<Partial, Stopped> {
-        let Self { inner, visit, kind, .. } = self;
+        let Self { inner, visit, optimizer, kind, .. } = self;
         let refused = |source: AbsorbError| ComputeError::Path { kind: kind.clone(), shard, source };
-        let layout = Arc::new(inner.description().layout.clone());
-        let mut climb = Climb::new(*visit, layout, &start.parameters).map_err(refused)?;
+        let layout = &inner.description().layout;
+        let mut climb = Climb::new(*visit, optimizer, layout, &start.parameters).map_err(refused)?;
         loop {
             let found = inner.segment(request, Segment { first: shard, end: shard + 1 }, watch)?;
             if let Some(partial) = climb.absorb(&found).map_err(refused)? {

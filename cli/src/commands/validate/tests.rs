@@ -53,6 +53,27 @@ fn the_communication_of_an_outer_step_is_told() {
 }
 
 #[test]
+fn what_is_frozen_and_what_is_not_perturbed_is_told_where_the_model_is_known() {
+    let told = |method: &str, groups: &str| {
+        let text = format!(
+            "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [5]\n[data]\nkind = \"digits\"\n\
+             [train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nmethod = \"{method}\"\n{groups}\n"
+        );
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap();
+        check(&args("").unwrap(), &source, Registry::builtin()).map(|checked| checked.groups)
+    };
+    assert_eq!(told("sam", "").unwrap(), None);
+    let frozen = "groups = [{ tensors = [\"layers.0.*\"], frozen = true }]";
+    let expected = "optimizer.groups: of 385 parameters 60 are trained";
+    assert_eq!(told("sgd", frozen).unwrap().unwrap(), expected);
+    let excluded = "groups = [{ tensors = [\"*.bias\"], ascent = false }]";
+    let expected = "optimizer.groups: of 385 parameters 385 are trained, 370 are perturbed";
+    assert_eq!(told("sam", excluded).unwrap().unwrap(), expected);
+    let error = told("sgd", "groups = [{ tensors = [\"layers.2.*\"] }]").unwrap_err().to_string();
+    assert!(error.contains("optimizer.groups[0].tensors: \"layers.2.*\" matches no parameter"), "{error}");
+}
+
+#[test]
 fn the_memory_of_visits_is_told_where_the_model_is_known() {
     let bytes =
         |source: &JobSource| check(&args("").unwrap(), source, Registry::builtin()).unwrap().visit_bytes;

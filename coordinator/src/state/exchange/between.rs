@@ -57,7 +57,7 @@ impl Cluster {
         if owners.len() < 2 {
             return None;
         }
-        let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
+        let lengths = partial_lengths(&job.spec.optimizer, &training.description.layout);
         let partials = (self.config.blocks)(lengths).of_gradients(job.spec.train.exchange);
         let secrets = Secrets::draw(&self.config.exchange_key, active.activation.0, id, &partials);
         let exchange = Exchange::new(secrets, partials, shards, &owners);

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lookbehind_common::digest::Digest;
-use lookbehind_common::job::{Alpha, Ascent, ExchangeFormat, InnerGradients, Method, Perturbation};
+use lookbehind_common::job::{
+    Alpha, Ascent, ExchangeFormat, InnerGradients, Method, OptimizerSpec, Perturbation,
+};
 use lookbehind_common::reduction::reduce;
 use tempfile::TempDir;
 
@@ -46,9 +48,10 @@ fn a_visit_is_made_of_the_gradients_at_the_shards_own_perturbed_weights() {
         let (_other, mut single, _) = loaded(model, TRAIN);
         for number in [2, 0] {
             let found = shard(climbing.as_mut(), &gradient(1, 4), number).unwrap();
-            let layout = Arc::new(single.description().layout.clone());
-            let visit = Visit::of(&method(3)).unwrap();
-            let mut climb = Climb::new(visit, layout, &initial.parameters).unwrap();
+            let layout = single.description().layout.clone();
+            let optimizer = OptimizerSpec { method: method(3), ..job(model, FILES, TRAIN).optimizer };
+            let visit = Visit::of(&optimizer.method).unwrap();
+            let mut climb = Climb::new(visit, &optimizer, &layout, &initial.parameters).unwrap();
             let expected = loop {
                 let weights = ModelState { parameters: climb.weights(), statistics: &initial.statistics[..] };
                 single.load(weights).unwrap();

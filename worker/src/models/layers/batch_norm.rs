@@ -8,7 +8,7 @@ use crate::models::ForwardContext;
 use lookbehind_kernels::{self as ops, Activation, Affine, Normalized};
 
 /// Normalises each channel over samples and places: with the statistics of its batch in training, with the running
-/// statistics in a test.
+/// statistics in a test or where they are frozen.
 pub(in crate::models) struct BatchNorm {
     /// Prefix of its tensors' names, for reporting batch statistics.
     prefix: String,
@@ -49,7 +49,7 @@ impl BatchNorm {
         context: &ForwardContext<'_>,
     ) -> Result<Tensor> {
         let affine = Affine { weight: &self.weight, bias: &self.bias, eps: EPS };
-        if !context.is_training() {
+        if !context.uses_batch_statistics() {
             let (mean, variance) = (&self.running_mean, &self.running_var);
             return ops::batch_norm_inference(x, &affine, mean, variance, residual, activation);
         }

@@ -82,7 +82,7 @@ impl Thread {
         let layout = &loaded.job.description().layout;
         let lengths = Lengths {
             weights: layout.lengths(),
-            partials: partial_lengths(&loaded.method, layout),
+            partials: partial_lengths(&loaded.optimizer, layout),
             format: loaded.exchange,
         };
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), lengths));
@@ -101,8 +101,8 @@ impl Thread {
         let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
         let job = self.backend.prepare(&checked, cancellation)?;
         let TrainSpec { precision, exchange, .. } = checked.train;
-        let method = checked.optimizer.method;
-        Ok(Loaded { id: id.clone(), spec: encoded, precision, exchange, method, job, weights: None })
+        let optimizer = checked.optimizer;
+        Ok(Loaded { id: id.clone(), spec: encoded, precision, exchange, optimizer, job, weights: None })
     }
 
     /// Sends a job's initial weights, or reports why not.

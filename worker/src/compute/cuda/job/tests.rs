@@ -108,15 +108,18 @@ fn shards_climb_by_themselves_as_they_do_with_the_gradients_of_a_gpu_and_the_opt
         let gradients = InnerGradients::Reuse;
         let method = Method::Lookbehind { ascent, k: 3, alpha: Alpha::Static(0.5), gradients };
         let (_folder, mut single) = changed(&[0], |spec| spec.train.exchange = exchange);
+        let mut optimizer = None;
         let (_other, mut climbing) = changed(&[0], |spec| {
             spec.train.exchange = exchange;
             spec.optimizer.method = method;
+            optimizer = Some(spec.optimizer.clone());
         });
+        let optimizer = optimizer.unwrap();
         let (request, initial) = (gradient(0, 8), single.initial_state().unwrap());
         let visits = (0..8).map(|number| {
-            let layout = Arc::new(single.description().layout.clone());
+            let layout = single.description().layout.clone();
             let visit = Visit::of(&method).unwrap();
-            let mut climb = Climb::new(visit, layout, &initial.parameters).unwrap();
+            let mut climb = Climb::new(visit, &optimizer, &layout, &initial.parameters).unwrap();
             loop {
                 let weights = ModelState { parameters: climb.weights(), statistics: &initial.statistics[..] };
                 single.load(weights).unwrap();
