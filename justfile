@@ -60,6 +60,10 @@ test-doc:
 test-large:
     SIMULATION_SCHEDULES=1000000 CHAOS_ROUNDS=40 BOLERO_RANDOM_TEST_TIME_MS=60000 {{ just_executable() }} test-slow
 
+# A cluster under random faults, full disks and renewed certificates for as many minutes: digests, logs and memory.
+soak MINUTES="60":
+    CHAOS_MINUTES={{ MINUTES }} cargo nextest run {{ checked }} --release --locked --workspace --no-capture -E 'binary(chaos)'
+
 # Known faults put into the code: each must be found by the fault simulation within 2,000 schedules. Compiles once for each.
 mutations *NAMES:
     .ci/mutations {{ NAMES }}

@@ -13,7 +13,7 @@ use lookbehind_common::ids::JobId;
 use lookbehind_worker::RemoteArgs;
 use lookbehind_worker::device::DeviceChoice;
 
-pub use self::evaluate::{Evaluate, Predict, Subject};
+pub use self::evaluate::{Evaluate, Export, Predict, Subject};
 pub use self::handover::{Continue, Handover, Settings, Submit};
 pub use self::study::{Compare, Study};
 use crate::exit::Exit;
@@ -83,6 +83,8 @@ pub enum Command {
     Evaluate(Box<Evaluate>),
     /// Classify new samples with a trained model
     Predict(Predict),
+    /// Write a trained model with its job into one file, also as ONNX
+    Export(Export),
     /// Check a job file
     Validate(Validate),
     /// Make certificates and tokens for a cluster, or renew them
@@ -149,7 +151,7 @@ pub struct Train {
     /// Where model and metrics go
     #[command(flatten)]
     pub out: Out,
-    /// Keep the coordinator's state in this folder; the same job continues where an earlier run stopped
+    /// Keep the coordinator's state in this folder; the same job continues where an earlier run stopped or failed
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub state: Option<PathBuf>,
     /// Where data files may come from in addition to this folder
@@ -262,6 +264,9 @@ pub struct Validate {
     /// Also load model and data, as a worker with this data folder would
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
+    /// Write the initial weights, as the job starts with them, to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub save_init: Option<PathBuf>,
     /// Where data files may come from in addition to this folder
     #[command(flatten)]
     pub remote: RemoteArgs,

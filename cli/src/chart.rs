@@ -21,7 +21,29 @@ pub struct Curve {
     /// Name in the key.
     pub name: String,
     /// Points from left to right.
-    pub points: Vec<(f64, f64)>,
+    pub points: Vec<Point>,
+}
+
+/// A point of a curve.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Where it is.
+    pub x: f64,
+    /// Its value.
+    pub y: f64,
+    /// Half the length of the bar through it; 0 for none.
+    pub bar: f64,
+}
+
+impl Point {
+    /// A point without a bar.
+    pub fn new(x: f64, y: f64) -> Self {
+        Self { x, y, bar: 0.0 }
+    }
+
+    fn is_finite(&self) -> bool {
+        [self.x, self.y, self.bar].iter().all(|value| value.is_finite())
+    }
 }
 
 /// A named value with the half width of its interval.
@@ -39,10 +61,9 @@ pub struct Value {
 
 /// Curves over a common axis. Values that are not finite are left out.
 pub fn curves(title: &str, x_name: &str, y_name: &str, curves: &[Curve]) -> String {
-    let points =
-        || curves.iter().flat_map(|curve| &curve.points).filter(|(x, y)| x.is_finite() && y.is_finite());
-    let x = Axis::of(points().map(|point| point.0));
-    let y = Axis::of(points().map(|point| point.1));
+    let points = || curves.iter().flat_map(|curve| &curve.points).filter(|point| point.is_finite());
+    let x = Axis::of(points().map(|point| point.x));
+    let y = Axis::of(points().flat_map(|point| [point.y - point.bar, point.y + point.bar]));
     let (across, up) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let place = |at: f64, of: f64| (LEFT + across * x.share(at), TOP + up * (1.0 - y.share(of)));
     let mut svg = begin(title, HEIGHT);
@@ -61,15 +82,23 @@ pub fn curves(title: &str, x_name: &str, y_name: &str, curves: &[Curve]) -> Stri
     for (number, curve) in curves.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
         let dash = if number < COLOURS.len() { "" } else { " stroke-dasharray=\"6 3\"" };
-        let mut path = String::new();
-        for &(at, of) in curve.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
-            let (at, of) = place(at, of);
+        let (mut path, mut bars) = (String::new(), String::new());
+        for point in curve.points.iter().filter(|point| point.is_finite()) {
+            let (at, of) = place(point.x, point.y);
             let _ = write!(path, "{}{at:.1} {of:.1}", if path.is_empty() { "M" } else { " L" });
+            if point.bar > 0.0 {
+                let [(_, low), (_, high)] =
+                    [point.y - point.bar, point.y + point.bar].map(|end| place(point.x, end));
+                let _ = write!(bars, "M{at:.1} {low:.1} V{high:.1} ");
+            }
         }
         let _ = writeln!(
             svg,
             "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"{dash}/>"
         );
+        if !bars.is_empty() {
+            let _ = writeln!(svg, "<path d=\"{}\" stroke=\"{colour}\"/>", bars.trim_end());
+        }
         let beside = TOP + 14.0 + 18.0 * number as f64;
         let from = LEFT + across + 16.0;
         let _ = writeln!(
@@ -210,12 +239,26 @@ mod tests {
 
     #[test]
     fn every_curve_has_its_path_and_its_name() {
-        let curve = |name: &str| Curve { name: name.to_owned(), points: vec![(0.0, 0.5), (10.0, 0.75)] };
+        let curve = |name: &str| Curve {
+            name: name.to_owned(),
+            points: vec![Point::new(0.0, 0.5), Point::new(10.0, 0.75)],
+        };
         let svg = curves("a & b", "gradients", "accuracy", &[curve("sgd"), curve("k < 3")]);
         assert!(
             svg.contains("<title>a &amp; b</title>") && svg.contains("k &lt; 3") && svg.ends_with("</svg>\n")
         );
         assert_eq!(svg.matches("fill=\"none\"").count(), 2);
+    }
+
+    #[test]
+    fn bars_are_within_the_chart_and_points_without_one_have_none() {
+        let points = vec![Point { bar: 0.25, ..Point::new(0.0, 0.5) }, Point::new(1.0, 0.5)];
+        let svg = curves("t", "x", "y", &[Curve { name: "n".to_owned(), points }]);
+        let bars: Vec<&str> = svg.lines().filter(|line| line.contains(" V")).collect();
+        let [bar] = bars[..] else { panic!("{svg}") };
+        let parts: Vec<f64> = bar.split(['"', ' ', 'M', 'V']).filter_map(|part| part.parse().ok()).collect();
+        let [_, low, high] = parts[..] else { panic!("{bar}") };
+        assert!(TOP < high && high < low && low < HEIGHT - BOTTOM, "{bar}");
     }
 
     #[test]
@@ -227,7 +270,8 @@ mod tests {
     #[test]
     fn no_values_and_values_that_are_not_finite_give_a_chart_without_them() {
         assert!(!curves("t", "x", "y", &[]).contains("NaN"));
-        let broken = Curve { name: "n".to_owned(), points: vec![(1.0, f64::NAN), (2.0, 1.0)] };
+        let broken =
+            Curve { name: "n".to_owned(), points: vec![Point::new(1.0, f64::NAN), Point::new(2.0, 1.0)] };
         assert!(!curves("t", "x", "y", &[broken]).contains("NaN"));
         let value = Value { name: "n".to_owned(), value: f64::NAN, half_width: None, dots: Vec::new() };
         assert!(!values("t", "x", &[value]).contains("NaN"));

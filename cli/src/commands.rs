@@ -7,6 +7,7 @@ mod completions;
 mod continuing;
 mod delete;
 mod evaluate;
+mod export;
 mod fetch;
 mod jobs;
 mod predict;
@@ -30,7 +31,7 @@ use crate::error::CliError;
 pub async fn run(command: Command, console: &Console, registry: Registry) -> Result<(), CliError> {
     match command {
         Command::Train(args) => Box::pin(train::run(&args, console, registry)).await,
-        Command::Submit(args) => Box::pin(submit::run(&args, console)).await,
+        Command::Submit(args) => Box::pin(submit::run(&args, console, registry)).await,
         Command::Continue(args) => Box::pin(continuing::run(&args, console)).await,
         Command::Jobs(args) => jobs::list(&args, console).await,
         Command::Job(args) => jobs::show(&args, console).await,
@@ -48,6 +49,7 @@ pub async fn run(command: Command, console: &Console, registry: Registry) -> Res
         Command::Study(args) => Box::pin(study::run(&args, console, registry)).await,
         Command::Evaluate(args) => Box::pin(evaluate::run(&args, console, registry)).await,
         Command::Predict(args) => Box::pin(predict::run(&args, console, registry)).await,
+        Command::Export(args) => Box::pin(export::run(&args, console, registry)).await,
         Command::Validate(args) => validate::run(&args, console, registry),
         Command::Certs(args) => certs::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),

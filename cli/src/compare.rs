@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::changes::keys;
-use crate::chart::{Curve, curves};
+use crate::chart::{Curve, Point, curves};
 use crate::error::CliError;
 use crate::output::best::{Evaluations, Selected, TestResult};
 
@@ -35,7 +35,7 @@ pub struct Side {
     /// Its evaluations.
     pub evaluations: Evaluations,
     /// Test accuracy over gradients, in percent.
-    curve: Vec<(f64, f64)>,
+    curve: Vec<Point>,
 }
 
 /// A run in JSON.
@@ -115,7 +115,7 @@ impl Side {
             ..v1::OuterStepMetrics::default()
         });
         if let Some(test) = &step.test {
-            self.curve.push((self.gradients as f64, 100.0 * test.accuracy));
+            self.curve.push(Point::new(self.gradients as f64, 100.0 * test.accuracy));
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_picture_has_a_curve_for_each_run() {
         let mut one = side("a", "");
-        one.curve = vec![(3.0, 50.0), (6.0, 75.0)];
+        one.curve = vec![Point::new(3.0, 50.0), Point::new(6.0, 75.0)];
         assert!(picture(&[one]).contains(">a</text>"));
     }
 }

@@ -26,6 +26,8 @@ pub(crate) fn step(outer_step: u64) -> v1::OuterStepMetrics {
         mean_shard_gradient_norm: None,
         learning_rate: 0.1,
         alpha: 0.5,
+        alpha_min: None,
+        alpha_max: None,
         samples: 100,
         gradients: 3,
         time: Some(v1::TimeSplit {
@@ -77,7 +79,7 @@ shards = 8
 method = "lookbehind"
 k = 2
 "#;
-    JobSource::parse("job.toml".to_owned(), text.to_owned(), ".".into()).unwrap()
+    JobSource::parse("job.toml".to_owned(), text.to_owned(), ".".into(), None).unwrap()
 }
 
 /// Captures the standard output of a test.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::{
-    Init, JobError, JobFile, JobSpec, RenamedFile, Setting, apply_settings, parse_toml,
+    ImportedFile, Init, JobError, JobFile, JobSpec, Setting, apply_settings, parse_toml,
 };
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
+use lookbehind_worker::compute::CandleBackend;
 use safetensors::SafeTensors;
 
 use crate::error::CliError;
@@ -20,6 +21,9 @@ use crate::output::job_file;
 const EMBEDDED: &str = include_str!("../../deploy/jobs/digits.toml");
 /// Largest job file, in bytes.
 const MAX_JOB_BYTES: u64 = 1 << 20;
+
+/// What converts other programs' files of initial weights. It knows the model; without it, such a file is refused.
+pub type Importer<'a> = Option<&'a CandleBackend>;
 
 /// A job that has been parsed and validated as far as possible without its model and data.
 #[derive(Clone, Debug)]
@@ -42,7 +46,7 @@ pub struct JobSource {
 pub struct InitialWeights {
     /// Path of the file.
     pub path: PathBuf,
-    /// Its content, with the names that the job asks for.
+    /// Its content, or what it was converted to.
     pub bytes: bytes::Bytes,
     /// BLAKE3 of its content, which identifies it in messages.
     pub digest: Digest,
@@ -53,18 +57,20 @@ impl JobSource {
     ///
     /// # Errors
     /// If a file cannot be read, or a key is invalid.
-    pub fn read(path: &Path) -> Result<Self, CliError> {
-        Self::read_with(path, &[])
+    pub fn read(path: &Path, importer: Importer<'_>) -> Result<Self, CliError> {
+        Self::read_with(path, &[], importer)
     }
 
     /// As [`Self::read`], with changes.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_with(path: &Path, settings: &[Setting]) -> Result<Self, CliError> {
-        let text = read_text(path)?;
-        let folder = folder_of(path);
-        Self::parse_with(path.display().to_string(), &text, folder, settings)
+    pub fn read_with(path: &Path, settings: &[Setting], importer: Importer<'_>) -> Result<Self, CliError> {
+        let label = path.display().to_string();
+        match apply_settings(&read_text(path)?, settings) {
+            Ok(text) => Self::parse(label, text, folder_of(path), importer),
+            Err(source) => Err(CliError::Job { label, source }),
+        }
     }
 
     /// The embedded job: a classifier of handwritten digits, whose data is part of the worker. With changes.
@@ -72,7 +78,11 @@ impl JobSource {
     /// # Errors
     /// If a changed key is invalid.
     pub fn embedded(settings: &[Setting]) -> Result<Self, CliError> {
-        Self::parse_with("the embedded digits job".to_owned(), EMBEDDED, PathBuf::from("."), settings)
+        let label = "the embedded digits job".to_owned();
+        match apply_settings(EMBEDDED, settings) {
+            Ok(text) => Self::parse(label, text, PathBuf::from("."), None),
+            Err(source) => Err(CliError::Job { label, source }),
+        }
     }
 
     /// The job file of a job of the coordinator, with changes. A file of initial weights is named by its digest: the
@@ -89,27 +99,25 @@ impl JobSource {
         Ok(Self { label, text, folder: PathBuf::from("."), init: None, spec, file })
     }
 
-    fn parse_with(
+    pub(crate) fn parse(
         label: String,
-        text: &str,
+        text: String,
         folder: PathBuf,
-        settings: &[Setting],
+        importer: Importer<'_>,
     ) -> Result<Self, CliError> {
-        match apply_settings(text, settings) {
-            Ok(text) => Self::parse(label, text, folder),
-            Err(source) => Err(CliError::Job { label, source }),
-        }
-    }
-
-    pub(crate) fn parse(label: String, text: String, folder: PathBuf) -> Result<Self, CliError> {
         let wrong = |source| CliError::Job { label: label.clone(), source };
         let mut file = parse_toml(&text).map_err(wrong)?;
-        let init = match &file.model.init {
-            Some(Init::File(path)) => Some(InitialWeights::read(&label, folder.join(path), "")?),
-            Some(Init::Renamed(RenamedFile { file, strip_prefix })) => {
-                Some(InitialWeights::read(&label, folder.join(file), strip_prefix)?)
+        let init = match file.model.init.take() {
+            Some(Init::File(path)) => Some(InitialWeights::read(&label, folder.join(path))?),
+            Some(Init::Imported(from)) => {
+                // Everything but the weights says which tensors the model has.
+                let spec = file.validate().map_err(wrong)?;
+                Some(InitialWeights::import(&label, &folder, &from, &spec, importer)?)
             }
-            Some(Init::Job(_)) | None => None,
+            other => {
+                file.model.init = other;
+                None
+            }
         };
         if let Some(init) = &init {
             file.model.init = Some(init.digest.to_string().into());
@@ -151,7 +159,10 @@ impl JobSource {
 }
 
 /// The text of a job file.
-fn read_text(path: &Path) -> Result<String, CliError> {
+///
+/// # Errors
+/// If it cannot be read, or is too long.
+pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| CliError::read(path, error))?;
     file.take(MAX_JOB_BYTES + 1).read_to_string(&mut text).map_err(|error| CliError::read(path, error))?;
@@ -170,13 +181,14 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// The specification of a job file without its initial weights, which are not read: a trained model has its own.
+/// The specification of a job file without its initial weights, which are not read: a trained model has its own. `label`
+/// names the file in errors.
 ///
 /// # Errors
-/// If the file cannot be read, or a key is invalid.
-pub(crate) fn read_untrained(path: &Path) -> Result<JobSpec, CliError> {
-    let wrong = |source| CliError::Job { label: path.display().to_string(), source };
-    let mut file = parse_toml(&read_text(path)?).map_err(wrong)?;
+/// If a key is invalid.
+pub(crate) fn untrained(label: &str, text: &str) -> Result<JobSpec, CliError> {
+    let wrong = |source| CliError::Job { label: label.to_owned(), source };
+    let mut file = parse_toml(text).map_err(wrong)?;
     file.model.init = None;
     file.validate().map_err(wrong)
 }
@@ -193,16 +205,32 @@ pub(crate) fn job_toml(job: &v1::Job) -> Result<String, CliError> {
 }
 
 impl InitialWeights {
-    /// Reads a file and takes a prefix off the names of its tensors, unless it is empty.
-    fn read(label: &str, path: PathBuf, prefix: &str) -> Result<Self, CliError> {
+    /// Reads a file of the model's own tensors.
+    fn read(label: &str, path: PathBuf) -> Result<Self, CliError> {
         let wrong = |problem: String| wrong_init(label, &path, &problem);
         let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("not a usable safetensors file: {error}")))?;
-        let bytes = match prefix {
-            "" => bytes,
-            prefix => model_file::without_prefix(&bytes, prefix).map_err(|error| wrong(error.to_string()))?,
+        Ok(Self { path, digest: Digest::of(&bytes), bytes: bytes.into() })
+    }
+
+    /// Reads a file of another program and converts it for the model of a job.
+    fn import(
+        label: &str,
+        folder: &Path,
+        from: &ImportedFile,
+        spec: &JobSpec,
+        importer: Importer<'_>,
+    ) -> Result<Self, CliError> {
+        let path = folder.join(&from.file);
+        let wrong = |problem: String| wrong_init(label, &path, &problem);
+        let Some(backend) = importer else {
+            let problem = "is converted only by submit, train and validate; `validate --save-init FILE` leaves the \
+                           converted file, which init = \"FILE\" takes everywhere";
+            return Err(wrong(problem.to_owned()));
         };
+        let bytes = std::fs::read(&path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let bytes = backend.import(spec, &bytes, from).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { path, digest: Digest::of(&bytes), bytes: bytes.into() })
     }
 }

@@ -42,6 +42,7 @@ pub mod commands;
 pub mod compare;
 pub mod console;
 pub mod error;
+pub mod evaluate;
 pub mod exit;
 pub mod follow;
 pub mod interrupt;

@@ -63,15 +63,24 @@ pub struct Valid {
     /// What the link of a worker carries each way in a complete outer step, in multiples of the bytes of the parameters as
     /// f32.
     pub communication_per_outer_step: f64,
-    /// Bytes that visits take on a worker that has all shards, in addition to a gradient; absent without visits, or where
+    /// Bytes that visits take on a worker that has all shards, in addition to a gradient, in either order; absent without visits, or where
     /// the model cannot be built.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub visit_bytes: Option<u64>,
+    pub visit_bytes: Option<VisitBytes>,
     /// What was read of the data, in lines for people; empty without `--data`.
     pub data: Vec<String>,
     /// What was not checked; absent with `--data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,
+}
+
+/// What visits take in either order in which the shards of a worker climb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct VisitBytes {
+    /// One shard after the other.
+    pub one_after_another: u64,
+    /// All shards in step.
+    pub in_step: u64,
 }
 
 #[cfg(test)]

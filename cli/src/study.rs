@@ -5,13 +5,13 @@
 //! α·k·lr, the radius that a method has in effect, and what it cost.
 
 pub mod confounds;
+pub mod evaluation;
 pub mod execute;
 pub mod file;
 pub mod ledger;
 pub mod plan;
 pub mod progress;
 pub mod results;
-pub mod statistics;
 
 #[cfg(test)]
 mod tests;

@@ -176,16 +176,11 @@ impl Blocks {
 
     /// The digests of all blocks of two flat buffers, which must have the lengths that the blocks were made for.
     pub fn digests(&self, values: ModelState<&[f32]>) -> Vec<BlockDigest> {
-        self.digests_of(values, &Vec::from_iter(0..self.count()))
-    }
-
-    /// The digests of some of the blocks, in their order.
-    pub fn digests_of(&self, values: ModelState<&[f32]>, blocks: &[u32]) -> Vec<BlockDigest> {
-        let digest = |block: &u32| {
-            let (kind, elements) = self.place(*block);
-            self.digest(*block, &values[kind][elements])
+        let digest = |block: u32| {
+            let (kind, elements) = self.place(block);
+            self.digest(block, &values[kind][elements])
         };
-        blocks.into_par_iter().map(digest).collect()
+        (0..self.count()).into_par_iter().map(digest).collect()
     }
 }
 

@@ -10,7 +10,7 @@
 //! - [`WorstCase`]: the ascent to the worst weights within a radius.
 //! - [`top_eigenvalues`], [`rademacher`]: the curvature, from products of the Hessian with vectors.
 //! - [`Tally`]: predictions compared with the targets.
-//! - [`Record`], [`summarise`]: what units return, and what it says.
+//! - [`Record`], [`summarise`], [`compare`]: what units return, and what it says.
 
 mod curvature;
 mod eigen;
@@ -33,7 +33,7 @@ pub use noise::{NoiseDraw, average_direction, is_noisy, perturb};
 pub use plan::{Cost, Plan, Sizes, Unit};
 pub use record::{Record, Scores};
 pub use request::{Hessian, Noise, Request, Sharpness};
-pub use statistics::{Interval, Spread, holm, quantile};
-pub use summary::{Row, summarise};
+pub use statistics::{Difference, Spread, differences, quantile};
+pub use summary::{Row, compare, summarise};
 pub use tally::{CALIBRATION_BINS, TOP, Tally, predicted, probabilities};
 pub use worst_case::WorstCase;

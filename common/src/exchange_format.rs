@@ -6,6 +6,7 @@
 //! which partials travelled.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -109,6 +110,20 @@ impl ExchangeFormat {
         match self {
             Self::F32 => shared_bytes(&values),
             Self::Bf16 => written(&values).into(),
+        }
+    }
+
+    /// The bytes of some elements of a flat buffer where they travel. They are shared, as those of the whole are.
+    ///
+    /// # Panics
+    /// If there are no such elements.
+    pub fn bytes_within(self, values: &Arc<FlatBuffer>, elements: Range<usize>) -> Bytes {
+        match self {
+            Self::F32 => {
+                let size = size_of::<f32>();
+                shared_bytes(values).slice(elements.start * size..elements.end * size)
+            }
+            Self::Bf16 => written(&values[elements]).into(),
         }
     }
 

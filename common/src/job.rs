@@ -2,16 +2,19 @@
 
 mod description;
 pub mod file;
+mod groups;
 mod method;
 mod parameters;
 mod spec;
 mod suggest;
 mod validate;
 
-pub use description::{JobDescription, MAX_CLASS_NAMES};
+pub use description::{JobDescription, MAX_CLASS_NAMES, MAX_DATA_REPORT};
 pub use file::{
-    Init, InitialJob, JobFile, RenamedFile, Setting, apply_settings, parse_parameters, parse_toml,
+    ImportedFile, Init, InitialJob, JobFile, Library, MissingStatistics, Naming, Positions, Setting,
+    apply_settings, parse_parameters, parse_toml,
 };
+pub use groups::{Group, GroupError, Groups, TensorRule};
 pub use method::*;
 pub use parameters::normalise_parameters;
 pub use spec::*;

@@ -113,6 +113,19 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The layout of some of the tensors, in their order.
+    #[must_use]
+    pub fn of_tensors(&self, keep: impl Fn(&TensorSpec) -> bool) -> Self {
+        let mut layout = Self::default();
+        for TensorEntry { spec, range } in self.entries.iter().filter(|entry| keep(&entry.spec)) {
+            let end = &mut layout.lengths[spec.kind];
+            let range = *end..*end + range.len();
+            *end = range.end;
+            layout.entries.push(TensorEntry { spec: spec.clone(), range });
+        }
+        layout
+    }
+
     /// All tensors in the model's order.
     pub fn entries(&self) -> &[TensorEntry] {
         &self.entries

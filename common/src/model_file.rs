@@ -2,6 +2,7 @@
 
 mod check;
 mod error;
+mod metadata;
 mod names;
 
 use std::borrow::Borrow;
@@ -20,15 +21,13 @@ use crate::model_state::ModelState;
 
 pub use check::{Check, MAX_HEADER};
 pub use error::ModelFileError;
-pub use names::without_prefix;
+pub use metadata::{CLASSES, DATA, JOB, class_names, data_report, list_text, metadata, with_metadata};
 
 /// Last part of the names of the counters that PyTorch's batch normalisation stores with its running statistics. They
 /// are no part of a model's function: PyTorch uses them only for a running average without momentum.
 const COUNTER: &str = "num_batches_tracked";
 /// Last part of the name of the running statistic that has such a counter.
 const COUNTED: &str = "running_mean";
-/// Key of the metadata with the names of the classes, in the order of the model's outputs: a list in JSON.
-pub const CLASSES: &str = "classes";
 /// The length of a header is a multiple of this, so that tensors are aligned for a reader that maps the file.
 const ALIGNMENT: usize = 8;
 /// Bytes that are collected before they are written, because many tensors are small.
@@ -86,9 +85,9 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Writes a new file whose bytes depend on the tensors and the metadata alone.
-fn write_file<'a>(
-    path: &Path,
+/// Writes a file whose bytes depend on the tensors and the metadata alone.
+fn write_to<'a>(
+    out: &mut impl Write,
     tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<(), ModelFileError> {
@@ -99,16 +98,23 @@ fn write_file<'a>(
         right.dtype.cmp(&left.dtype).then_with(|| left_name.cmp(right_name))
     });
     let header = Header::new(&tensors, metadata)?.into_bytes()?;
-    let write = || {
-        let mut file = BufWriter::with_capacity(BUFFER, File::create(path)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        for (_, tensor) in &tensors {
-            file.write_all(tensor.bytes)?;
-        }
-        file.flush()
+    let mut write = || {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, tensor)| out.write_all(tensor.bytes))?;
+        out.flush()
     };
     write().map_err(|source| ModelFileError::Write { source })
+}
+
+/// Creates the file at `path` and writes it as [`write_to`] does.
+fn write_file<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>,
+    metadata: &BTreeMap<&str, String>,
+) -> Result<(), ModelFileError> {
+    let file = File::create(path).map_err(|source| ModelFileError::Write { source })?;
+    write_to(&mut BufWriter::with_capacity(BUFFER, file), tensors, metadata)
 }
 
 fn byte_range(entry: &TensorEntry) -> std::ops::Range<usize> {
@@ -141,13 +147,36 @@ pub fn write<T: Borrow<FlatBuffer>>(
     metadata: &BTreeMap<&str, String>,
 ) -> Result<(), ModelFileError> {
     let counters: Vec<String> = layout.entries().iter().filter_map(counter_of).collect();
+    write_file(path, tensors_of(layout, weights, &counters), metadata)
+}
+
+/// The bytes of the file that [`write`] writes.
+///
+/// # Errors
+/// If a header cannot be made of the layout.
+pub fn to_bytes<T: Borrow<FlatBuffer>>(
+    layout: &Layout,
+    weights: &ModelState<T>,
+    metadata: &BTreeMap<&str, String>,
+) -> Result<Vec<u8>, ModelFileError> {
+    let counters: Vec<String> = layout.entries().iter().filter_map(counter_of).collect();
+    let mut bytes = Vec::new();
+    write_to(&mut bytes, tensors_of(layout, weights, &counters), metadata)?;
+    Ok(bytes)
+}
+
+/// All tensors of a model's file.
+fn tensors_of<'a, T: Borrow<FlatBuffer>>(
+    layout: &'a Layout,
+    weights: &'a ModelState<T>,
+    counters: &'a [String],
+) -> impl Iterator<Item = (&'a str, TensorView<'a>)> {
     let tensors = layout.entries().iter().map(|entry| {
         let flat_buffer: &FlatBuffer = weights[entry.spec.kind].borrow();
         let view = TensorView::f32(&entry.spec.shape, &flat_buffer.as_bytes()[byte_range(entry)]);
         (entry.spec.name.as_str(), view)
     });
-    let counters = counters.iter().map(|name| (name.as_str(), TensorView::counter()));
-    write_file(path, tensors.chain(counters), metadata)
+    tensors.chain(counters.iter().map(|name| (name.as_str(), TensorView::counter())))
 }
 
 /// Writes flat buffers to a new file at `path`, each as one tensor under the given name, for state that only this
@@ -233,24 +262,6 @@ fn copy_tensor(
         Some(index) => Err(ModelFileError::NotFinite { name, index }),
         None => Ok(()),
     }
-}
-
-/// The value of [`CLASSES`] for these names.
-pub fn classes_text(class_names: &[String]) -> String {
-    serde_json::Value::from(class_names).to_string()
-}
-
-/// The names of the classes that a model file has in its metadata; empty if it has none.
-///
-/// # Errors
-/// If the file is damaged, or its names are not a list of texts.
-pub fn class_names(bytes: &[u8]) -> Result<Vec<String>, ModelFileError> {
-    let (_, header) = SafeTensors::read_metadata(bytes)?;
-    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(CLASSES));
-    text.map_or(Ok(Vec::new()), |text| {
-        serde_json::from_str(text)
-            .map_err(|error| ModelFileError::Header { reason: format!("metadata {CLASSES:?}: {error}") })
-    })
 }
 
 fn shorten(name: &str) -> String {

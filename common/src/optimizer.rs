@@ -19,36 +19,42 @@ mod climb;
 mod communication;
 pub mod elementwise;
 mod interpolation;
+mod mean;
 mod messages;
 mod methods;
+mod moves;
 mod outer_step;
 mod state;
 mod statistics;
+mod trained;
 mod update;
 mod visit;
 mod weights;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-pub use self::climb::Climb;
+pub use self::climb::{Climb, VisitPartial};
 pub use self::communication::Communication;
 pub use self::messages::{AbsorbError, GradientRequest, Next, OuterStepReport};
 pub use self::methods::{gradients_per_outer_step, requests_per_outer_step};
 pub use self::state::{OptimizerState, StateError};
-pub use self::visit::{Visit, partial_lengths};
+pub use self::trained::gradient_layout;
+pub use self::visit::{ClimbOrder, Visit, partial_lengths};
 
 use self::base::{Base, buffer_names};
 use self::blocks::{Block, blocks_of};
 use self::buffers::Pool;
 use self::check::Check;
-use self::interpolation::{adaptive_alphas, interpolate_tensors};
-use self::methods::GradientSchedule;
+use self::mean::Mean;
+use self::methods::{GradientSchedule, WeightSet, direction};
 use self::outer_step::OuterStep;
 use self::statistics::RunningStatistics;
-use self::update::{Ascent, Ending, Norms, OpenDescent, norms, update};
+use self::trained::Trained;
+use self::update::{Ascent, Norms, norms, update};
 use self::weights::Weights;
 use crate::flat_buffer::FlatBuffer;
-use crate::job::{self, Alpha, Method, OptimizerSpec, Perturbation};
+use crate::job::{self, Method, OptimizerSpec, Perturbation, TensorRule};
 use crate::layout::Layout;
 use crate::model_state::ModelState;
 
@@ -61,50 +67,70 @@ pub struct Optimizer {
     /// The visits that it asks for in place of single gradients.
     visit: Option<Visit>,
     layout: Arc<Layout>,
+    trained: Trained,
     blocks: Vec<Block>,
+    /// The kinds of tensors that descend in different ways.
+    kinds: Vec<TensorRule>,
+    /// Norm to which the gradients of descents are clipped.
+    clip_norm: Option<f64>,
     weights: Weights,
     statistics: RunningStatistics,
     base: Base,
     pool: Pool,
+    /// The job's seed.
+    seed: u64,
     step: Option<OuterStep>,
+    /// Gradients of the outer step that descend together with its last one.
+    mean: Mean,
 }
 
 impl Optimizer {
-    /// The optimizer of a new job with these initial weights and running statistics.
+    /// The optimizer of a new job with these initial weights and running statistics. The job's seed keys random
+    /// perturbations.
     ///
     /// # Errors
-    /// If a flat buffer does not have the layout's length.
+    /// If a flat buffer does not have the layout's length, or the job's groups do not fit the layout.
     pub fn new(
         spec: &OptimizerSpec,
+        seed: u64,
         layout: Arc<Layout>,
         weights: ModelState<FlatBuffer>,
     ) -> Result<Self, StateError> {
-        Self::restore(spec, layout, OptimizerState::initial(&spec.base, weights))
+        Self::restore(spec, seed, layout, OptimizerState::initial(&spec.base, weights))
     }
 
     /// The optimizer of a job that continues from a state.
     ///
     /// # Errors
-    /// If the state lacks a buffer, has an unknown one, or a flat buffer does not have the layout's length.
+    /// If the state lacks a buffer, has an unknown one, a flat buffer does not have the layout's length, or the job's groups
+    /// do not fit the layout.
     pub fn restore(
         spec: &OptimizerSpec,
+        seed: u64,
         layout: Arc<Layout>,
         state: OptimizerState,
     ) -> Result<Self, StateError> {
+        spec.groups.check(&layout, spec.method.parts().ascent.is_some())?;
         state.check(&spec.base, &layout)?;
         let OptimizerState { weights, mut buffers, steps } = state;
         let buffers = buffer_names(&spec.base).iter().filter_map(|&name| buffers.remove(name));
+        let (blocks, kinds) = blocks_of(&layout, &spec.groups);
         Ok(Self {
             method: spec.method,
             ascent: spec.method.parts().ascent.filter(|ascent| ascent.perturbation == Perturbation::Global),
             visit: Visit::of(&spec.method),
-            blocks: blocks_of(&layout),
+            trained: Trained::new(spec, &layout),
+            blocks,
+            kinds,
+            clip_norm: spec.clip_norm,
             layout,
             weights: Weights::new(weights.parameters),
             statistics: RunningStatistics { values: weights.statistics, counted: spec.batch_statistics },
             base: Base::new(spec.base, buffers, steps),
             pool: Pool::default(),
+            seed,
             step: None,
+            mean: Mean::default(),
         })
     }
 
@@ -149,11 +175,27 @@ impl Optimizer {
     /// # Panics
     /// If `batches` is 0 and the method has a batch for each inner step.
     pub fn begin(&mut self, batches: u32, lr: f64) -> GradientRequest {
-        let begin = || OuterStep::new(GradientSchedule::new(&self.method, batches), lr);
-        self.step.get_or_insert_with(begin).request()
+        if let Some(step) = &self.step {
+            return step.request();
+        }
+        if let Method::Rwp { rho } = self.method {
+            self.perturb(rho);
+        }
+        self.step.insert(OuterStep::new(GradientSchedule::new(&self.method, batches), lr)).request()
     }
 
-    /// Takes the gradient that was requested last and the statistics of its batch, and returns what follows.
+    /// Moves the perturbed weights from the slow ones in a random direction: an ascent along a gradient that is drawn.
+    fn perturb(&mut self, rho: f64) {
+        let ascent = job::Ascent { rho, eta: None, perturbation: Perturbation::Global };
+        let drawn = direction(&self.layout, self.seed, self.base.steps());
+        let norms = norms(&self.blocks, &drawn, &drawn, None);
+        let mut perturbed = self.weights.open_perturbed(WeightSet::Fast, &mut self.pool);
+        update(&self.blocks, &drawn, Some(Ascent::new(&ascent, norms, perturbed.target())), None);
+        self.weights.close_perturbed(perturbed);
+    }
+
+    /// Takes the gradient that was requested last and the statistics of its batch, both in the [`gradient_layout`], and
+    /// returns what follows.
     ///
     /// # Errors
     /// If a value is not finite, a flat buffer does not have the layout's length, or no gradient was requested.
@@ -163,13 +205,13 @@ impl Optimizer {
         batch_statistics: &FlatBuffer,
     ) -> Result<Next, AbsorbError> {
         let mut step = self.requested(false)?;
-        let measured = self.measure(&step, &gradient, batch_statistics)?;
+        let (measured, gradient) = self.measure(&step, &gradient, batch_statistics)?;
         if step.index == 0 {
             step.gradient_norm = measured.plain;
         }
         self.statistics.absorb(step.index, step.gradient(), batch_statistics);
         if step.schedule.is_last(step.index) {
-            return self.end(&step, &gradient);
+            return self.end(&step, measured, &gradient);
         }
         self.advance(&step, measured, &gradient);
         step.advance();
@@ -188,84 +230,31 @@ impl Optimizer {
     }
 
     /// Ends the outer step with its last gradient.
-    fn end(&mut self, step: &OuterStep, gradient: &[f32]) -> Result<Next, AbsorbError> {
-        let alpha = self.finish(step, gradient);
+    fn end(&mut self, step: &OuterStep, measured: Norms, gradient: &[f32]) -> Result<Next, AbsorbError> {
+        let mean = self.mean.take(gradient);
+        let measured = mean.as_ref().map_or(measured, |mean| norms(&self.blocks, mean, mean, None));
+        let alpha = self.finish(step, measured, mean.as_deref().unwrap_or(gradient));
         self.step = None;
         let slow = &self.weights.slow;
         let check = Check { gradient: step.index, layout: &self.layout };
         check.weights(norms(&self.blocks, slow, slow, None).plain, slow)?;
-        Ok(Next::Finished(step.report(alpha)))
+        Ok(Next::Finished(step.report(&alpha)))
     }
 
-    /// Checks a gradient and computes its norms.
-    fn measure(
+    /// Checks a gradient and computes its norms. Returns it with a place for every parameter.
+    fn measure<'a>(
         &self,
         step: &OuterStep,
-        gradient: &[f32],
+        gradient: &'a [f32],
         batch_statistics: &[f32],
-    ) -> Result<Norms, AbsorbError> {
-        let check = Check { gradient: step.index, layout: &self.layout };
+    ) -> Result<(Norms, Cow<'a, [f32]>), AbsorbError> {
+        let check = Check { gradient: step.index, layout: &self.trained.gradients };
         check.lengths(gradient, batch_statistics)?;
         let eta = self.ascent.filter(|_| step.gradient().ascends).and_then(|ascent| ascent.eta);
-        let norms = norms(&self.blocks, gradient, self.weights.at(step.gradient().at), eta);
+        let spread = self.trained.spread(gradient);
+        let norms = norms(&self.blocks, &spread, self.weights.at(step.gradient().at), eta);
         check.finite(norms.plain, gradient, batch_statistics)?;
-        Ok(norms)
-    }
-
-    /// Moves the perturbed and the fast weights with a gradient that is not the last one of the outer step.
-    fn advance(&mut self, step: &OuterStep, norms: Norms, gradient: &[f32]) {
-        let used = step.gradient();
-        let ascent = self.ascent.filter(|_| used.ascends);
-        let mut ascending =
-            ascent.map(|ascent| (ascent, self.weights.open_perturbed(used.at, &mut self.pool)));
-        let mut descending = used.descends.then(|| self.open_descent(step.lr));
-        let ascent =
-            ascending.as_mut().map(|(ascent, perturbed)| Ascent::new(ascent, norms, perturbed.target()));
-        update(&self.blocks, gradient, ascent, descending.as_mut().map(|open| open.descent(Ending::Open)));
-        if let Some((_, perturbed)) = ascending {
-            self.weights.close_perturbed(perturbed);
-        }
-        if let Some(open) = descending {
-            let fast = self.close_descent(open);
-            self.weights.set_fast(fast, step.keeps_first());
-        }
-    }
-
-    /// Does the last descent of an outer step and the interpolation. Returns α.
-    fn finish(&mut self, step: &OuterStep, gradient: &[f32]) -> f64 {
-        let interpolation = step.schedule.interpolation;
-        self.weights.prepare_last(interpolation.is_some(), &mut self.pool);
-        let mut open = self.open_descent(step.lr);
-        let (slow, first) = (&self.weights.slow, self.weights.first());
-        let ending = match interpolation {
-            None => Ending::Open,
-            Some(Alpha::Static(alpha)) => Ending::Interpolate { slow, alpha: alpha as f32 },
-            Some(Alpha::Adaptive) => Ending::Measure { slow, first: first.map(|first| &first[..]) },
-        };
-        let sums = update(&self.blocks, gradient, None, Some(open.descent(ending)));
-        let mut weights = self.close_descent(open);
-        let alpha = match interpolation {
-            None => 1.0,
-            Some(Alpha::Static(alpha)) => alpha,
-            Some(Alpha::Adaptive) => {
-                let alphas = adaptive_alphas(&self.blocks, &sums);
-                // These weights have not been published yet, so this does not copy them.
-                interpolate_tensors(&self.blocks, Arc::make_mut(&mut weights), &self.weights.slow, &alphas);
-                alphas.iter().sum::<f64>() / alphas.len() as f64
-            }
-        };
-        self.weights.finish(weights, &mut self.pool);
-        alpha
-    }
-
-    fn open_descent(&mut self, lr: f64) -> OpenDescent {
-        let (rule, buffers) = self.base.begin_step(lr, &mut self.pool);
-        OpenDescent { fast: self.weights.open_fast(&mut self.pool), rule, buffers }
-    }
-
-    fn close_descent(&mut self, open: OpenDescent) -> Arc<FlatBuffer> {
-        self.base.end_step(open.buffers);
-        open.fast.finish()
+        Ok((norms, spread))
     }
 }
 

@@ -21,6 +21,9 @@ pub enum Purpose {
     Probe = 5,
     /// Shards that are computed twice and compared; keyed by a secret of the coordinator and, in `batch`, by outer step.
     Verification = 6,
+    /// Directions of random weight perturbation; keyed by `layer`, the tensor's number among the parameters, and in `batch`
+    /// by the number of descents before.
+    WeightPerturbation = 7,
     /// Samples that a job uses of a data set; keyed by use (in `layer`) and class (in `batch`).
     Selection = 20,
     /// Wrong labels; which samples get them, and, keyed by sample, which label.

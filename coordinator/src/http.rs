@@ -44,7 +44,8 @@ use crate::state::event::{Reply, UserCall};
 const STREAMS: usize = 256;
 /// Job histories that are in memory concurrently.
 const HISTORIES: usize = 4;
-/// Concurrent requests. An event stream stops counting as a request once its response has begun.
+/// Concurrent requests, each until its answer has left. An event stream stops counting as a request once its response has
+/// begun.
 const REQUESTS: usize = 64;
 /// How long to wait for a reply of the state machine.
 const PATIENCE: Duration = Duration::from_secs(10);

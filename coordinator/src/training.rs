@@ -31,6 +31,8 @@ pub struct Trainer {
     /// Format in which gradients are added.
     format: ExchangeFormat,
     position: Position,
+    /// The blocks of the slow weights and their digests, from the end of one outer step to the beginning of the next.
+    slow_digests: Option<(Blocks, Arc<[BlockDigest]>)>,
 }
 
 /// A compute class, as a worker's probe determined it.
@@ -90,8 +92,9 @@ pub struct Advance {
 pub enum Outcome {
     /// The optimizer needs another gradient, at these weights; with the digests of their blocks, if they were asked for.
     Gradient(GradientRequest, Weights, Arc<[BlockDigest]>),
-    /// The outer step is finished; with the optimizer's report and the digest of the slow weights.
-    Finished(OuterStepReport, Digest),
+    /// The outer step is finished; with the optimizer's report, the digest of the slow weights and those of their blocks,
+    /// if they were asked for.
+    Finished(OuterStepReport, Digest, Arc<[BlockDigest]>),
     /// The job cannot continue because a value is not finite. With the reason.
     Diverged(String),
     /// The job cannot continue for another reason: a partial is missing.
@@ -140,9 +143,9 @@ impl Trainer {
         weights: ModelState<FlatBuffer>,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::new(&spec.optimizer, Arc::clone(&layout), weights)
+        let optimizer = Optimizer::new(&spec.optimizer, spec.seed, Arc::clone(&layout), weights)
             .map_err(|error| StartError(format!("initial weights: {error}")))?;
-        Ok(Self { layout, optimizer, format: spec.train.exchange, position: Position::default() })
+        Ok(Self::of(spec, layout, optimizer, Position::default()))
     }
 
     /// A trainer with the state and position of a checkpoint.
@@ -156,9 +159,13 @@ impl Trainer {
         position: Position,
     ) -> Result<Self, StartError> {
         let layout = Arc::new(description.layout.clone());
-        let optimizer = Optimizer::restore(&spec.optimizer, Arc::clone(&layout), state)
+        let optimizer = Optimizer::restore(&spec.optimizer, spec.seed, Arc::clone(&layout), state)
             .map_err(|error| StartError(format!("checkpoint: {error}")))?;
-        Ok(Self { layout, optimizer, format: spec.train.exchange, position })
+        Ok(Self::of(spec, layout, optimizer, position))
+    }
+
+    fn of(spec: &JobSpec, layout: Arc<Layout>, optimizer: Optimizer, position: Position) -> Self {
+        Self { layout, optimizer, format: spec.train.exchange, position, slow_digests: None }
     }
 
     /// Position of the current outer step, or of the next one between two.
@@ -242,10 +249,22 @@ impl Trainer {
     }
 
     /// What the optimizer needs next: a gradient.
-    fn needs(&self, request: GradientRequest, blocks: Option<Blocks>) -> Outcome {
+    fn needs(&mut self, request: GradientRequest, blocks: Option<Blocks>) -> Outcome {
         let weights = self.weights_of_request();
-        let digests = blocks.map(|blocks| blocks.digests(weights.values())).unwrap_or_default();
-        Outcome::Gradient(request, weights, digests.into())
+        let is_slow = Arc::ptr_eq(&weights.parameters, self.optimizer.slow());
+        let known = self.slow_digests.take().filter(|(of, _)| is_slow && blocks == Some(*of));
+        let digests = match known {
+            Some((_, digests)) => digests,
+            None => digests_of(&weights, blocks),
+        };
+        Outcome::Gradient(request, weights, digests)
+    }
+
+    /// The end of an outer step.
+    fn finish(&mut self, report: OuterStepReport, blocks: Option<Blocks>) -> Outcome {
+        let digests = digests_of(&self.slow(), blocks);
+        self.slow_digests = blocks.map(|blocks| (blocks, Arc::clone(&digests)));
+        Outcome::Finished(report, self.digest(), digests)
     }
 
     fn absorb(&mut self, total: Partial, blocks: Option<Blocks>) -> (Option<Sums>, Outcome) {
@@ -259,7 +278,7 @@ impl Trainer {
             (Err(error), _) => Outcome::Failed(error.to_string()),
             (Ok(_), Some((what, value))) => Outcome::Diverged(format!("the {what} is {value}")),
             (Ok(Next::Gradient(request)), None) => self.needs(request, blocks),
-            (Ok(Next::Finished(report)), None) => Outcome::Finished(report, self.digest()),
+            (Ok(Next::Finished(report)), None) => self.finish(report, blocks),
         };
         (Some(sums), outcome)
     }
@@ -285,4 +304,9 @@ impl Trainer {
             statistics: Arc::clone(self.optimizer.statistics()),
         }
     }
+}
+
+/// The digests of the blocks of weights; none without blocks.
+fn digests_of(weights: &Weights, blocks: Option<Blocks>) -> Arc<[BlockDigest]> {
+    blocks.map(|blocks| blocks.digests(weights.values())).unwrap_or_default().into()
 }

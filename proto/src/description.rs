@@ -38,6 +38,7 @@ impl From<&JobDescription> for v1::JobDescription {
             test_samples: description.test_samples,
             data_fingerprint: description.data_fingerprint.0.to_vec().into(),
             class_names: description.class_names.clone(),
+            data_report: description.data_report.clone(),
             validation_samples: description.further_tests.validation,
             clean_samples: description.further_tests.clean,
             memorised_samples: description.further_tests.memorised,
@@ -53,6 +54,11 @@ impl TryFrom<v1::JobDescription> for JobDescription {
         let class_names = JobDescription::names_within_limit(message.class_names);
         if class_names.len() != names {
             return Err(DescriptionError::Field { field: "class_names" });
+        }
+        let lines = message.data_report.len();
+        let data_report = JobDescription::report_within_limit(message.data_report);
+        if data_report.len() != lines {
+            return Err(DescriptionError::Field { field: "data_report" });
         }
         let tensors: Vec<TensorSpec> =
             message.tensors.into_iter().map(tensor_from).collect::<Result<_, _>>()?;
@@ -72,6 +78,7 @@ impl TryFrom<v1::JobDescription> for JobDescription {
                 .map(Digest)
                 .map_err(|_| DescriptionError::Field { field: "data_fingerprint" })?,
             class_names,
+            data_report,
         })
     }
 }

@@ -107,6 +107,10 @@ pub struct StepJson {
     pub mean_shard_gradient_norm: Option<f64>,
     pub learning_rate: f64,
     pub alpha: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha_min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha_max: Option<f64>,
     pub samples: u64,
     pub gradients: u32,
     pub exchanged: u32,
@@ -280,6 +284,8 @@ impl From<&v1::OuterStepMetrics> for StepJson {
             mean_shard_gradient_norm: step.mean_shard_gradient_norm,
             learning_rate: step.learning_rate,
             alpha: step.alpha,
+            alpha_min: step.alpha_min,
+            alpha_max: step.alpha_max,
             samples: step.samples,
             gradients: step.gradients,
             exchanged: step.exchanged,

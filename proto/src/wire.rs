@@ -2,8 +2,8 @@
 
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
-    BatchStatistics, ComputeClasses, ExchangeFormat, JobError, MethodName, Minibatch, OnFailure,
-    Perturbation, Precision,
+    BatchStatistics, ComputeClasses, DescentGradient, ExchangeFormat, Group, JobError, MethodName, Minibatch,
+    OnFailure, Perturbation, Precision, Unit,
 };
 
 use crate::parameters::{from_struct, to_struct};
@@ -19,11 +19,11 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
             init: match &file.model.init {
                 Some(Init::File(digest)) => Some(digest.clone()),
                 // A client has replaced the second by the first before.
-                Some(Init::Renamed(_) | Init::Job(_)) | None => None,
+                Some(Init::Imported(_) | Init::Job(_)) | None => None,
             },
             init_job: match &file.model.init {
                 Some(Init::Job(from)) => Some(initial_job_to_proto(from)),
-                Some(Init::File(_) | Init::Renamed(_)) | None => None,
+                Some(Init::File(_) | Init::Imported(_)) | None => None,
             },
             parameters: Some(to_struct(&file.model.parameters)),
         }),
@@ -106,7 +106,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
             compute_classes: read_enum("train.compute_classes", train.compute_classes)?,
             exchange: read_enum("train.exchange", train.exchange)?,
         },
-        optimizer: optimizer_from_proto(&spec.optimizer.unwrap_or_default())?,
+        optimizer: optimizer_from_proto(&spec.optimizer.clone().unwrap_or_default())?,
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
         checkpoint: checkpoint_from_proto(&spec.checkpoint.unwrap_or_default())?,
         eval: EvalSection { every_epochs: spec.eval.and_then(|eval| eval.every_epochs) },
@@ -164,6 +164,7 @@ fn optimizer_to_proto(section: &OptimizerSection) -> v1::OptimizerSpec {
         }),
         gradients: section.gradients.map_or(v1::Gradients::Unspecified, v1::Gradients::from).into(),
         minibatch: section.minibatch.map_or(v1::Minibatch::Unspecified, v1::Minibatch::from).into(),
+        descent: section.descent.map_or(v1::DescentGradient::Unspecified, v1::DescentGradient::from).into(),
         batch_statistics: section
             .batch_statistics
             .map_or(v1::BatchStatistics::Unspecified, v1::BatchStatistics::from)
@@ -173,6 +174,8 @@ fn optimizer_to_proto(section: &OptimizerSection) -> v1::OptimizerSpec {
             .map_or(v1::Perturbation::Unspecified, v1::Perturbation::from)
             .into(),
         base: Some(base_to_proto(&section.base)),
+        groups: section.groups.iter().map(group_to_proto).collect(),
+        clip_norm: section.clip_norm,
     }
 }
 
@@ -194,10 +197,33 @@ fn optimizer_from_proto(spec: &v1::OptimizerSpec) -> Result<OptimizerSection, Jo
         },
         gradients: read_enum("optimizer.gradients", spec.gradients)?,
         minibatch: read_enum("optimizer.minibatch", spec.minibatch)?,
+        descent: read_enum("optimizer.descent", spec.descent)?,
         batch_statistics: read_enum("optimizer.batch_statistics", spec.batch_statistics)?,
         perturbation: read_enum("optimizer.perturbation", spec.perturbation)?,
         base: base_from_proto(&spec.base.unwrap_or_default())?,
+        groups: spec.groups.iter().map(group_from_proto).collect(),
+        clip_norm: spec.clip_norm,
     })
+}
+
+fn group_to_proto(group: &Group) -> v1::ParameterGroup {
+    v1::ParameterGroup {
+        tensors: group.tensors.clone(),
+        lr_factor: group.lr_factor,
+        weight_decay: group.weight_decay,
+        frozen: group.frozen,
+        ascent: group.ascent,
+    }
+}
+
+fn group_from_proto(group: &v1::ParameterGroup) -> Group {
+    Group {
+        tensors: group.tensors.clone(),
+        lr_factor: group.lr_factor,
+        weight_decay: group.weight_decay,
+        frozen: group.frozen,
+        ascent: group.ascent,
+    }
 }
 
 fn base_to_proto(section: &BaseSection) -> v1::BaseOptimizerSpec {
@@ -210,22 +236,26 @@ fn base_to_proto(section: &BaseSection) -> v1::BaseOptimizerSpec {
         beta1: section.betas.map(|betas| betas[0]),
         beta2: section.betas.map(|betas| betas[1]),
         eps: section.eps,
+        decay_biases_and_norms: section.decay_biases_and_norms,
     }
 }
 
 fn base_from_proto(spec: &v1::BaseOptimizerSpec) -> Result<BaseSection, JobError> {
+    let kind: BaseName = read_enum("optimizer.base.kind", spec.kind)?.unwrap_or_default();
+    let [first, second] = kind.default_betas();
     let betas = match (spec.beta1, spec.beta2) {
         (None, None) => None,
-        (first, second) => Some([first.unwrap_or(DEFAULT_BETAS[0]), second.unwrap_or(DEFAULT_BETAS[1])]),
+        (beta1, beta2) => Some([beta1.unwrap_or(first), beta2.unwrap_or(second)]),
     };
     Ok(BaseSection {
-        kind: read_enum("optimizer.base.kind", spec.kind)?.unwrap_or_default(),
+        kind,
         lr: spec.lr,
         momentum: spec.momentum,
         nesterov: spec.nesterov,
         weight_decay: spec.weight_decay,
         betas,
         eps: spec.eps,
+        decay_biases_and_norms: spec.decay_biases_and_norms,
     })
 }
 
@@ -237,6 +267,11 @@ fn schedule_to_proto(section: &ScheduleSection) -> v1::ScheduleSpec {
         min_lr: section.min_lr,
         warmup: section.warmup,
         warmup_start: section.warmup_start,
+        unit: section.unit.map_or(v1::ScheduleUnit::Unspecified, v1::ScheduleUnit::from).into(),
+        power: section.power,
+        pct_start: section.pct_start,
+        div_factor: section.div_factor,
+        final_div_factor: section.final_div_factor,
     }
 }
 
@@ -248,6 +283,11 @@ fn schedule_from_proto(spec: &v1::ScheduleSpec) -> Result<ScheduleSection, JobEr
         min_lr: spec.min_lr,
         warmup: spec.warmup,
         warmup_start: spec.warmup_start,
+        unit: read_enum("schedule.unit", spec.unit)?,
+        power: spec.power,
+        pct_start: spec.pct_start,
+        div_factor: spec.div_factor,
+        final_div_factor: spec.final_div_factor,
     })
 }
 
@@ -293,18 +333,22 @@ macro_rules! wire_enum {
 }
 
 wire_enum!(MethodName, Method: Sgd = Sgd, Sam = Sam, Lookahead = Lookahead, LookaheadSam = LookaheadSam,
-    MultistepSam = MultistepSam, Lookbehind = Lookbehind);
+    MultistepSam = MultistepSam, Lookbehind = Lookbehind, Rwp = Rwp);
 wire_enum!(AscentName, Ascent: Sam = Sam, Asam = Asam);
 wire_enum!(GradientsName, Gradients: Reuse = Reuse, Reference = Reference);
 wire_enum!(Minibatch, Minibatch: Same = Same, Switch = Switch);
-wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed);
+wire_enum!(DescentGradient, DescentGradient: Last = Last, Mean = Mean);
+wire_enum!(BatchStatistics, BatchStatistics: EveryPass = EveryPass, Unperturbed = Unperturbed,
+    Frozen = Frozen);
 wire_enum!(Perturbation, Perturbation: Global = Global, Shard = Shard);
 wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
 wire_enum!(ComputeClasses, ComputeClasses: One = One, Any = Any);
 wire_enum!(ExchangeFormat, ExchangeFormat: F32 = F32, Bf16 = Bf16);
 wire_enum!(OnFailure, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
-wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adamw = Adamw);
-wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine);
+wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adam = Adam, Adamw = Adamw, Lion = Lion);
+wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine,
+    Polynomial = Polynomial, OneCycle = OneCycle);
+wire_enum!(Unit, ScheduleUnit: Epoch = Epoch, Step = Step);
 
 #[cfg(test)]
 mod tests;

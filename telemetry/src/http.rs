@@ -3,6 +3,7 @@
 //! Each connection has its own task, which includes the TLS handshake, so that connections do not affect each other.
 
 mod connection;
+pub mod pieces;
 mod request;
 mod seat;
 pub mod unread;

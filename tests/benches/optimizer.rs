@@ -49,7 +49,7 @@ fn optimizer() -> Result<Optimizer, Failure> {
     let layout = Arc::new(Layout::new([tensor])?);
     let spec = parse_toml(JOB)?.validate()?;
     let weights = layout.lengths().map(FlatBuffer::zeros);
-    Ok(Optimizer::new(&spec.optimizer, layout, weights)?)
+    Ok(Optimizer::new(&spec.optimizer, spec.seed, layout, weights)?)
 }
 
 /// Seconds of an outer step's kernels, without generating gradients.

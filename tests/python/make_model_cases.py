@@ -76,6 +76,7 @@ CASES = {
     "mlp": ({"kind": "mlp", "hidden": [16, 12]}, IMAGE),
     "resnet-basic": ({**RESNET, "block": "basic", "blocks": [2, 1, 1]}, IMAGE),
     "resnet-bottleneck": ({**RESNET, "block": "bottleneck", "blocks": [1, 2]}, IMAGE),
+    "resnet-imagenet": ({**RESNET, "block": "bottleneck", "blocks": [1, 1], "stem": "imagenet"}, [3, 16, 16]),
     "resnet-group": ({**RESNET, "blocks": [1, 1], "norm": "group", "groups": 2}, IMAGE[1:]),
     "wide-resnet": ({"kind": "wide_resnet", "depth": 10, "width": 1}, IMAGE),
     "vit-cls": (VIT, IMAGE),

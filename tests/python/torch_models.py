@@ -77,13 +77,24 @@ class ResNet(nn.Module):
     }
 
     def __init__(
-        self, input_shape, classes, name=None, block="basic", blocks=None, width=64, norm="batch", groups=None
+        self,
+        input_shape,
+        classes,
+        name=None,
+        block="basic",
+        blocks=None,
+        width=64,
+        stem="cifar",
+        norm="batch",
+        groups=None,
     ):
         super().__init__()
         if name is not None:
             block, blocks = self.NAMES[name]
         norm = normalisation(norm, groups)
-        self.conv1 = nn.Conv2d(channels(input_shape), width, 3, 1, 1, bias=False)
+        size, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
+        self.conv1 = nn.Conv2d(channels(input_shape), width, size, stride, padding, bias=False)
+        self.pool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
         self.bn1 = norm(width)
         self.stages = len(blocks)
         inputs = width
@@ -97,7 +108,7 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, x):
-        x = torch.relu(self.bn1(self.conv1(image(x))))
+        x = self.pool(torch.relu(self.bn1(self.conv1(image(x)))))
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
         return self.linear(x.mean((2, 3)))

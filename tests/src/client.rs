@@ -12,7 +12,7 @@ use lookbehind_proto::v1::job_service_client::JobServiceClient;
 use lookbehind_proto::v1::watch_job_response::Event;
 use lookbehind_proto::wire;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use crate::reference::Tensors;
@@ -52,7 +52,15 @@ impl Client {
     /// # Panics
     /// If the credentials cannot be read.
     pub fn of(access: &Access) -> Self {
-        let channel = access.connect_lazy(&access.endpoint());
+        Self::with_endpoint(access, access.endpoint())
+    }
+
+    /// As [`Self::of`], with other settings of the connection.
+    ///
+    /// # Panics
+    /// If the credentials cannot be read.
+    pub fn with_endpoint(access: &Access, endpoint: Endpoint) -> Self {
+        let channel = access.connect_lazy(&endpoint);
         Self { channel: InterceptedService::new(channel, access.authorize().expect("credentials")) }
     }
 

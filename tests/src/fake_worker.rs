@@ -123,7 +123,6 @@ impl FakeWorker {
             description: Some(description),
             probe_digest: vec![1; 32].into(),
             class_description: "a test".to_owned(),
-            data_report: String::new(),
         };
         self.say(session_request::Message::Prepared(prepared)).await;
     }

@@ -53,6 +53,17 @@ impl Credentials {
         self.provide(0);
     }
 
+    /// Replaces the certificates of the coordinator, the admin and a worker by new ones of the same authority.
+    ///
+    /// # Panics
+    /// If they cannot be created.
+    pub fn renew(&self) {
+        for name in ["coordinator", "admin", "worker"] {
+            std::fs::remove_file(self.folder(name).join("cert.pem")).expect("a certificate");
+        }
+        self.provide(365);
+    }
+
     /// The credentials folder of a principal.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.0.path().join(name)

@@ -16,6 +16,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod reference;
+pub mod relay;
 pub mod scripted;
 pub mod toy;
 pub mod unfinished;

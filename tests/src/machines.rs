@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::{Client, within};
 use crate::cluster::Cluster;
+use crate::guarded::{self, Credentials};
 use crate::jobs::{SMALL_JOB, job, long_job, write_small};
 use crate::process::Process;
 use crate::programs;
@@ -14,6 +15,9 @@ use lookbehind_proto::v1;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Starts a program that ignores SIGXFSZ, see [`Process::limit_files`].
+const SHIELDED: &str = "trap '' XFSZ; exec \"$0\" \"$@\"";
 
 /// A coordinator with all of its files in one folder.
 pub struct Machines {
@@ -27,6 +31,7 @@ pub struct Machines {
     pub pages: SocketAddr,
     folder: TempDir,
     volume: Option<Volume>,
+    credentials: Option<Credentials>,
     failure_detection: String,
     address: String,
     started: u32,
@@ -40,31 +45,75 @@ impl Machines {
 
     /// A coordinator with a failure detection of `failure_detection` seconds.
     pub async fn detecting(failure_detection: &str) -> Self {
-        Self::with(failure_detection, None).await
+        Self::with(failure_detection, None, None).await
+    }
+
+    /// The same with a file system of its own for the state, and with credentials.
+    pub async fn guarded(failure_detection: &str, volume: Volume) -> Self {
+        Self::with(failure_detection, Some(volume), Some(Credentials::new())).await
     }
 
     /// A coordinator whose state is on a file system of its own.
     pub async fn on_volume(volume: Volume) -> Self {
-        Self::with("20", Some(volume)).await
+        Self::with("20", Some(volume), None).await
     }
 
-    async fn with(failure_detection: &str, volume: Option<Volume>) -> Self {
+    async fn with(failure_detection: &str, volume: Option<Volume>, credentials: Option<Credentials>) -> Self {
         let folder = TempDir::with_prefix("lookbehind-machines-").unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
         write_small(&folder.path().join("data"));
         std::fs::write(folder.path().join("small.toml"), SMALL_JOB).unwrap();
         std::fs::write(folder.path().join("long.toml"), long_job()).unwrap();
-        let launch = Launch { folder: folder.path(), failure_detection, volume: volume.as_ref() };
+        let (volume_of, guarded_by) = (volume.as_ref(), credentials.as_ref());
+        let launch =
+            Launch { folder: folder.path(), failure_detection, volume: volume_of, credentials: guarded_by };
         let (coordinator, address, pages) = launch.started("127.0.0.1:0", 0).await;
-        let url = format!("http://{address}");
-        let client = Client::new(&url);
+        let url = match credentials {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://{address}"),
+        };
+        let client = match &credentials {
+            None => Client::new(&url),
+            Some(credentials) => guarded::client(&url, &credentials.folder("admin")),
+        };
         let failure_detection = failure_detection.to_owned();
-        Self { coordinator, client, url, pages, folder, volume, failure_detection, address, started: 1 }
+        let started = 1;
+        Self {
+            coordinator,
+            client,
+            url,
+            pages,
+            folder,
+            volume,
+            credentials,
+            failure_detection,
+            address,
+            started,
+        }
     }
 
     fn launch(&self) -> Launch<'_> {
-        let (folder, volume) = (self.folder.path(), self.volume.as_ref());
-        Launch { folder, failure_detection: &self.failure_detection, volume }
+        let Self { volume, credentials, failure_detection, .. } = self;
+        let (volume, credentials) = (volume.as_ref(), credentials.as_ref());
+        Launch { folder: self.folder.path(), failure_detection, volume, credentials }
+    }
+
+    /// The arguments with which a principal proves who it is.
+    fn proof(&self, name: &str) -> Vec<String> {
+        let folder = self.credentials.as_ref().map(|credentials| credentials.folder(name));
+        folder.map_or_else(Vec::new, |folder| vec!["--credentials".into(), folder.display().to_string()])
+    }
+
+    /// The credentials that the coordinator requires.
+    pub fn credentials(&self) -> &Credentials {
+        self.credentials.as_ref().expect("a guarded coordinator")
+    }
+
+    /// The largest log that a process has written, in bytes.
+    pub fn longest_log(&self) -> u64 {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let logs = entries.filter(|path| path.extension().is_some_and(|end| end == "err"));
+        logs.map(|path| std::fs::metadata(path).unwrap().len()).max().unwrap_or(0)
     }
 
     /// Starts the coordinator again, on the state and at the address of the one that has ended.
@@ -118,13 +167,18 @@ impl Machines {
     fn start_worker(&self, url: &str, name: &str, args: &[&str]) -> Process {
         let data = self.path("data");
         let usual = ["--coordinator", url, "--data", data.to_str().unwrap(), "--name", name];
-        Process::start(programs::worker(), &[&usual, args].concat(), self.folder.path(), name)
+        let proof = self.proof("worker");
+        let proof: Vec<&str> = proof.iter().map(String::as_str).collect();
+        Process::start(programs::worker(), &[&usual, args, &proof].concat(), self.folder.path(), name)
     }
 
     /// Waits until a worker of that name is registered.
     pub async fn registered(&self, name: &str) {
-        within(&format!("registration of {name}"), async {
-            while !self.client.workers().await.iter().any(|worker| worker.name == name) {
+        // One that has proved its identity is shown with it.
+        let identity = self.credentials.as_ref().map_or("", |_| "worker/");
+        let shown = format!("{identity}{name}");
+        within(&format!("registration of {shown}"), async {
+            while !self.client.workers().await.iter().any(|worker| worker.name == shown) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -138,7 +192,9 @@ impl Machines {
 
     /// Starts the command line tool for the coordinator at the given address.
     pub fn user_at(&self, url: &str, name: &str, args: &[&str]) -> Process {
-        let args = [args, &["--coordinator", url]].concat();
+        let proof = self.proof("admin");
+        let proof: Vec<&str> = proof.iter().map(String::as_str).collect();
+        let args = [args, &["--coordinator", url], &proof].concat();
         Process::start(programs::lookbehind(), &args, self.folder.path(), name)
     }
 
@@ -177,6 +233,7 @@ struct Launch<'a> {
     folder: &'a Path,
     failure_detection: &'a str,
     volume: Option<&'a Volume>,
+    credentials: Option<&'a Credentials>,
 }
 
 impl Launch<'_> {
@@ -185,10 +242,14 @@ impl Launch<'_> {
         // Not the default port for the pages, the one after `address`: another process may have taken it before a restart.
         let (http, detection) = ("127.0.0.1:0", self.failure_detection);
         let args = ["--listen", address, "--http", http, "--state", &state, "--failure-detection", detection];
+        let guarded =
+            self.credentials.map(|credentials| credentials.folder("coordinator").display().to_string());
+        let guarded: Vec<&str> = guarded.iter().flat_map(|folder| ["--credentials", folder]).collect();
+        let args = [&["-c", SHIELDED, programs::coordinator()], &args[..], &guarded].concat();
         let name = format!("coordinator-{number}");
         match self.volume {
-            None => Process::start(programs::coordinator(), &args, self.folder, &name),
-            Some(volume) => volume.start(programs::coordinator(), &args, self.folder, &name),
+            None => Process::start("sh", &args, self.folder, &name),
+            Some(volume) => volume.start("sh", &args, self.folder, &name),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::client::within;
 
@@ -117,6 +117,17 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
         kill_process(id, signal).expect("a running process");
+    }
+
+    /// Limits the size of the files that it writes: a write beyond that fails with «File too large», as writes fail on a
+    /// broken disk. `None` lifts the limit. It must ignore SIGXFSZ.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let id = Pid::from_raw(self.child.id().cast_signed());
+        let limit = Rlimit { current: bytes, ..getrlimit(Resource::Fsize) };
+        prlimit(id, Resource::Fsize, limit).expect("a running process");
     }
 
     /// Kills it immediately, as on a machine that loses power.

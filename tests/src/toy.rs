@@ -45,6 +45,7 @@ pub fn description() -> v1::JobDescription {
         memorised_samples: 0,
         data_fingerprint: vec![7; 32].into(),
         class_names: Vec::new(),
+        data_report: Vec::new(),
     }
 }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{
-    Alpha, Ascent, BaseOptimizer, InnerGradients, JobSpec, Length, Method, Minibatch, Perturbation,
-    parse_toml,
+    Alpha, Ascent, BaseOptimizer, DescentGradient, Group, Groups, InnerGradients, JobSpec, Length, Method,
+    Minibatch, Perturbation, parse_toml,
 };
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::{Next, Optimizer};
-use lookbehind_common::schedule::{Schedule, Shape};
+use lookbehind_common::random::{Key, Purpose};
+use lookbehind_common::schedule::{Schedule, Shape, Unit};
 use lookbehind_tests::reference::{self, Mlp, Samples, Tensors, Values};
 
 /// Largest error of a run, relative to the distance that the weights moved.
@@ -65,14 +66,18 @@ fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
     let (layout, mlp) = (Arc::new(layout_of(init)), Mlp::of(init));
     let parameters = flat_buffer(&init.values().map(|(_, values)| values.clone()).collect());
     let initial = ModelState { parameters, ..ModelState::default() };
-    let mut optimizer =
-        Optimizer::new(&job.optimizer, Arc::clone(&layout), initial).expect("flat buffers that fit");
+    let mut optimizer = Optimizer::new(&job.optimizer, job.seed, Arc::clone(&layout), initial)
+        .expect("flat buffers that fit");
     for step in reference::outer_steps(job, samples.targets.len()) {
         let mut request = optimizer.begin(step.batches.len() as u32, step.learning_rate);
         loop {
             let batch = &step.batches[request.batch as usize];
             let weights = values(&layout, &optimizer.weights());
-            let gradient = flat_buffer(&reference::loss_and_gradient(&mlp, &weights, samples, batch).1);
+            let gradient = reference::loss_and_gradient(&mlp, &weights, samples, batch).1;
+            // A gradient has a place for each tensor that is trained.
+            let pairs = gradient.into_iter().zip(layout.entries());
+            let trained = pairs.filter(|(_, entry)| !job.optimizer.groups.rule(&entry.spec).frozen);
+            let gradient = flat_buffer(&trained.map(|(values, _)| values).collect());
             match optimizer.absorb(gradient, &FlatBuffer::default()).expect("a finite gradient") {
                 Next::Gradient(next) => request = next,
                 Next::Finished(_) => break,
@@ -134,6 +139,7 @@ fn short_case() -> Case {
     case
 }
 
+/// All but random weight perturbation, whose noise depends on the order of a model's tensors.
 fn methods() -> Vec<Method> {
     let (sam, asam) = (
         Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global },
@@ -154,10 +160,16 @@ fn methods() -> Vec<Method> {
     }
     for ascent in [sam, asam] {
         methods.push(Method::Sam { ascent });
-        methods.extend([Minibatch::Same, Minibatch::Switch].map(|minibatch| Method::MultistepSam {
+        let multistep = [
+            (Minibatch::Same, DescentGradient::Last),
+            (Minibatch::Switch, DescentGradient::Last),
+            (Minibatch::Same, DescentGradient::Mean),
+        ];
+        methods.extend(multistep.map(|(minibatch, descent)| Method::MultistepSam {
             ascent,
             k: 3,
             minibatch,
+            descent,
         }));
     }
     methods
@@ -178,11 +190,49 @@ fn every_method_agrees_with_the_reference_with_every_base_optimizer() {
         BaseOptimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: false, weight_decay: 5e-4 },
         BaseOptimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 5e-4 },
         BaseOptimizer::AdamW { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 },
+        BaseOptimizer::Adam { lr: 1e-3, betas: [0.9, 0.99], eps: 1e-6, weight_decay: 0.01 },
+        BaseOptimizer::Lion { lr: 1e-3, betas: [0.9, 0.99], weight_decay: 0.1 },
     ];
     for method in methods() {
         for base in bases {
             case.job.optimizer.method = method;
             case.job.optimizer.base = base;
+            assert_agrees(&case);
+        }
+    }
+}
+
+#[test]
+fn every_method_agrees_with_the_reference_where_gradients_are_clipped() {
+    let mut case = short_case();
+    for method in methods() {
+        for clip_norm in [0.3, 1.0] {
+            case.job.optimizer.method = method;
+            case.job.optimizer.clip_norm = Some(clip_norm);
+            assert_agrees(&case);
+        }
+    }
+}
+
+#[test]
+fn every_method_agrees_with_the_reference_with_groups_of_every_kind() {
+    let mut case = short_case();
+    let group = |pattern: &str| Group { tensors: vec![pattern.to_owned()], ..Group::default() };
+    let groups = |ascends: bool| {
+        let excluded = Group { ascent: ascends.then_some(false), ..group("*.0.bias") };
+        let slower = Group { lr_factor: Some(0.3), weight_decay: Some(0.05), ..group("layers.1.*") };
+        let frozen = Group { frozen: Some(true), ..group("layers.0.weight") };
+        let some = vec![excluded.clone(), slower.clone()];
+        let exempt = Groups { list: vec![excluded.clone()], decay_biases_and_norms: false };
+        let fine_tuning = Groups { list: vec![frozen, excluded, slower], decay_biases_and_norms: true };
+        [Groups { list: some, decay_biases_and_norms: true }, exempt, fine_tuning]
+    };
+    let base = BaseOptimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.02 };
+    case.job.optimizer.base = base;
+    for method in methods() {
+        for groups in groups(method.parts().ascent.is_some()) {
+            case.job.optimizer.method = method;
+            case.job.optimizer.groups = groups;
             assert_agrees(&case);
         }
     }
@@ -198,19 +248,84 @@ fn every_schedule_and_length_agrees_with_the_reference() {
         Shape::Constant,
         Shape::Multistep { milestones: vec![1, 2], gamma: 0.1 },
         Shape::Cosine { min_lr: 0.01 },
+        Shape::Polynomial { min_lr: 0.01, power: 2.0 },
+        Shape::OneCycle { pct_start: 0.5, div_factor: 10.0, final_div_factor: 100.0 },
     ];
     for shape in shapes {
         for warmup in [0, 2] {
-            case.job.schedule = Schedule { shape: shape.clone(), warmup, warmup_start: 0.2 };
+            if warmup > 0 && matches!(shape, Shape::OneCycle { .. }) {
+                continue;
+            }
             for (length, drop_last) in
                 [(Length::Epochs(4), false), (Length::Epochs(4), true), (Length::Steps(5), false)]
             {
                 case.job.train.length = length;
                 case.job.data.drop_last = drop_last;
-                assert_agrees(&case);
+                let by_length = if matches!(length, Length::Epochs(_)) { Unit::Epoch } else { Unit::Step };
+                for unit in [by_length, Unit::Step] {
+                    let shape = shape.clone();
+                    case.job.schedule = Schedule { unit, shape, warmup, warmup_start: 0.2 };
+                    assert_agrees(&case);
+                }
             }
         }
     }
+}
+
+/// A combination of the keys of `[optimizer]`, `[optimizer.base]`, `[[optimizer.groups]]` and `[schedule]`, by a number.
+fn combination(case: &mut Case, number: u64) {
+    let mut stream = Key { batch: number, ..Key::new(7, Purpose::Order) }.stream();
+    let mut draw = |below: u64| stream.below(below) as usize;
+    let all = methods();
+    let method = all[draw(all.len() as u64)];
+    let weight_decay = [0.0, 0.01, 0.1][draw(3)];
+    let betas = [0.9, [0.95, 0.999][draw(2)]];
+    let base = match draw(4) {
+        0 => BaseOptimizer::Sgd { lr: 0.1, momentum: [0.0, 0.5][draw(2)], nesterov: false, weight_decay },
+        1 => BaseOptimizer::Adam { lr: 1e-3, betas, eps: 1e-6, weight_decay },
+        2 => BaseOptimizer::AdamW { lr: 1e-3, betas, eps: 1e-6, weight_decay },
+        _ => BaseOptimizer::Lion { lr: 1e-3, betas, weight_decay },
+    };
+    let ascends = method.parts().ascent.is_some();
+    let patterns = ["*", "*.bias", "layers.0.*", "layers.?.weight", "layers.1.bias"];
+    let list = (0..draw(4)).map(|_| Group {
+        tensors: vec![patterns[draw(5)].to_owned()],
+        lr_factor: [None, Some(0.5), Some(2.0)][draw(3)],
+        weight_decay: [None, Some(0.0), Some(0.05)][draw(3)],
+        frozen: [None, Some(false), Some(true)][draw(3)],
+        ascent: [None, Some(true), Some(false)][draw(3)].filter(|_| ascends),
+    });
+    let list = list.collect();
+    let groups = Groups { list, decay_biases_and_norms: draw(2) == 0 };
+    let layout = layout_of(&case.init);
+    let fits = groups.check(&layout, ascends).is_ok();
+    let shape = match draw(5) {
+        0 => Shape::Constant,
+        1 => Shape::Multistep { milestones: vec![1], gamma: 0.3 },
+        2 => Shape::Cosine { min_lr: 0.0 },
+        3 => Shape::Polynomial { min_lr: 1e-4, power: 0.9 },
+        _ => Shape::OneCycle { pct_start: 0.4, div_factor: 4.0, final_div_factor: 10.0 },
+    };
+    let warmup = if matches!(shape, Shape::OneCycle { .. }) { 0 } else { draw(2) as u64 };
+    case.job.schedule = Schedule { unit: Unit::Step, shape, warmup, warmup_start: 0.5 };
+    case.job.train.length = Length::Steps(5);
+    let optimizer = &mut case.job.optimizer;
+    (optimizer.method, optimizer.base) = (method, base);
+    optimizer.clip_norm = [None, Some(0.2), Some(1.0)][draw(3)];
+    // With nothing left to train or to perturb, the job would be refused.
+    optimizer.groups = if fits { groups } else { Groups::default() };
+}
+
+#[test]
+fn a_hundred_combinations_of_keys_agree_with_the_reference() {
+    let mut case = short_case();
+    let mut grouped = 0;
+    for number in 0..100 {
+        combination(&mut case, number);
+        grouped += u32::from(!case.job.optimizer.groups.list.is_empty());
+        assert_agrees(&case);
+    }
+    assert!(grouped > 40, "{grouped} combinations have groups");
 }
 
 #[test]

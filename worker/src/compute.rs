@@ -81,12 +81,6 @@ pub trait PreparedJob: Send {
     /// Description of model and data; it must be the same on every worker.
     fn description(&self) -> &JobDescription;
 
-    /// What was read of the data, what of them was left out, and what was converted: lines for people. Backends that do
-    /// not know leave it empty.
-    fn data_report(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     /// Initial parameters and running statistics, a function of the job's seed.
     ///
     /// # Errors
@@ -107,9 +101,10 @@ pub trait PreparedJob: Send {
     /// Computes a segment of the reduction tree: the canonical sum of the partial gradients of its shards. A shard's
     /// partial is a pure function of the loaded weights, the shard's samples, the job's seed and the request; it
     /// depends neither on the segment nor on the shards that are computed at the same time. Gradients are rounded as
-    /// [`Rounding`] says. [`reduce_shards`] rounds and adds partials that are computed one by one or in groups. If the job's shards climb by themselves
-    /// ([`Visit::of`](lookbehind_common::optimizer::Visit::of)), the partial is that of a visit, which
-    /// [`Climb`](lookbehind_common::optimizer::Climb) makes of the gradients on the shard's path.
+    /// [`Rounding`] says. [`reduce_shards`] rounds and adds partials that are computed one by one or in groups. If the job's
+    /// shards climb by themselves ([`Visit::of`](lookbehind_common::optimizer::Visit::of)), the partial is that of a visit,
+    /// which [`Climb`](lookbehind_common::optimizer::Climb) and
+    /// [`VisitPartial`](lookbehind_common::optimizer::VisitPartial) make of the gradients on the shard's path.
     ///
     /// `watch` is notified after every shard, and after every part of a long one: the coordinator takes a worker
     /// without progress for dead. It is asked before each shard or group whether the segment is still wanted.

@@ -4,8 +4,10 @@
 //! - [`device`]: what a worker computes on.
 //! - [`models`]: from inputs to logits.
 //! - [`kernels`]: the operations that models consist of, in a crate of their own.
+//! - [`onnx`]: models for other programs.
 //! - [`parameters`]: a model's tensors as flat buffers and as variables.
 //! - [`registry`]: which models and data sets a worker knows by kind.
+//! - [`import`]: initial weights from files of other programs.
 //! - [`compute`]: the partials of shards and segments.
 //! - [`evaluate`]: what trained models predict, and how sharp their minima are.
 //! - [`threads`]: how many threads a worker computes with.
@@ -59,8 +61,10 @@ pub mod device;
 pub mod evaluate;
 #[cfg(not(feature = "cuda"))]
 mod handover;
+pub mod import;
 pub mod memory;
 pub mod models;
+pub mod onnx;
 pub mod parameters;
 mod places;
 mod program;

@@ -22,6 +22,7 @@ pub use sequential::sequential;
 pub use vit::vit;
 pub use wide_resnet::wide_resnet;
 
+use crate::onnx::Graph;
 use crate::places::without_places;
 
 /// What a model's constructor returns.
@@ -55,6 +56,15 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// If the shape of the inputs does not fit the model.
     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> Result<Tensor>;
+
+    /// Adds its forward pass in evaluation mode to a graph of ONNX, and returns the name of the logits; `None` if it has
+    /// none.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    fn onnx(&self, _graph: &mut Graph<'_>) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Activation memory: the elements that training keeps for each sample at once, at least. These are the outputs of
     /// layers, which the backward pass needs. A job without room for its largest shard is refused before anything is

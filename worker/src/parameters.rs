@@ -7,7 +7,7 @@ mod recorder;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Tensor, TensorId, Var};
 use candle_nn::Init;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::layout::{Layout, LayoutError, TensorEntry, TensorKind};
@@ -24,6 +24,8 @@ pub use recorder::Recorder;
 /// All tensors of a built model, in the order in which it asked for them.
 pub struct ModelTensors {
     layout: Arc<Layout>,
+    /// The layout of gradients and batch statistics: without what is frozen.
+    gradient_layout: Arc<Layout>,
     /// One for each entry of the layout, in its order.
     tensors: Vec<ModelTensor>,
     by_name: HashMap<String, usize>,
@@ -32,6 +34,17 @@ pub struct ModelTensors {
 struct ModelTensor {
     variable: Var,
     init: Init,
+    /// Whether it is a parameter without a gradient.
+    frozen: bool,
+}
+
+impl ModelTensor {
+    /// The tensor that the model computes with. That of a frozen parameter shares the variable's memory, but no operation
+    /// on it is recorded.
+    fn for_model(&self) -> Tensor {
+        let tensor = self.variable.as_tensor();
+        if self.frozen { tensor.detach() } else { tensor.clone() }
+    }
 }
 
 /// Why a model's tensors cannot be used as asked.
@@ -68,6 +81,15 @@ pub enum StateError {
         /// How often it was reported.
         found: usize,
     },
+    /// The model reported a batch statistic in training, where running statistics are frozen.
+    #[error(
+        "running statistic {name:?}: reported in a training context, but optimizer.batch_statistics is \"frozen\"; a \
+         model asks the context whether it uses batch statistics"
+    )]
+    Frozen {
+        /// The name under which it was reported.
+        name: String,
+    },
     /// The model reported, in training, something that is not one of its running statistics.
     #[error(
         "running statistic {name:?}: reported in a training context, but the model has none of that name"
@@ -89,6 +111,20 @@ impl ModelTensors {
     /// Names, shapes and kinds of the tensors.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
+    }
+
+    /// The tensors that the model computes with, by their identity, with their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (TensorId, &str)> {
+        let entries = self.layout.entries().iter();
+        self.tensors
+            .iter()
+            .zip(entries)
+            .map(|(tensor, entry)| (tensor.variable.id(), entry.spec.name.as_str()))
+    }
+
+    /// The tensors that have gradients or batch statistics.
+    pub fn gradient_layout(&self) -> &Arc<Layout> {
+        &self.gradient_layout
     }
 
     /// Draws initial parameters and running statistics: a function of the seed and of each tensor's number, shape and
@@ -130,15 +166,15 @@ impl ModelTensors {
         first_error(self.tensors.par_iter().zip(self.layout.entries()).map(load))
     }
 
-    /// The parameters' gradients in the layout's order; zeros if the loss does not depend on a parameter.
+    /// The parameters' gradients in the order of the gradients' layout; zeros if the loss does not depend on a parameter.
     ///
     /// # Errors
     /// If a gradient cannot be fetched or does not have its parameter's shape.
     pub(crate) fn gradients(&self, gradients: &Gradients) -> Result<FlatBuffer, StateError> {
-        let mut flat_buffer = FlatBuffer::zeros(self.layout.parameters());
+        let mut flat_buffer = FlatBuffer::zeros(self.gradient_layout.parameters());
         let (mut rest, mut places) = (&mut flat_buffer[..], Vec::new());
         for (tensor, entry) in self.tensors.iter().zip(self.layout.entries()) {
-            if entry.spec.kind == TensorKind::Parameter {
+            if entry.spec.kind == TensorKind::Parameter && !tensor.frozen {
                 let (place, after) = rest.split_at_mut(entry.range.len());
                 places.extend(gradients.get(&tensor.variable).map(|gradient| (gradient, entry, place)));
                 rest = after;
@@ -152,11 +188,18 @@ impl ModelTensors {
     }
 
     /// The batch statistics that a model reported in training, times the shard's `share` of the batch, in the layout's
-    /// order.
+    /// order; none if they are frozen.
     ///
     /// # Errors
-    /// If a batch statistic was not reported exactly once, has the wrong size, or is not one of the model's.
+    /// If a batch statistic was not reported exactly once, has the wrong size, or is not one of the model's; if they are
+    /// frozen, if any was reported.
     pub fn statistics(&self, reported: &[(String, Tensor)], share: f32) -> Result<FlatBuffer, StateError> {
+        if self.gradient_layout.statistics() < self.layout.statistics() {
+            return match reported.first() {
+                Some((name, _)) => Err(StateError::Frozen { name: name.clone() }),
+                None => Ok(FlatBuffer::default()),
+            };
+        }
         let mut flat_buffer = FlatBuffer::zeros(self.layout.statistics());
         for (entry, values) in self.reported_in_order(reported)? {
             copy_into(values, &mut flat_buffer[entry.range.clone()])
@@ -188,6 +231,20 @@ impl ModelTensors {
             }
         };
         statistics.map(once).collect()
+    }
+
+    /// The elements with a gradient among those of all parameters.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn with_gradient(&self, parameters: Vec<f32>) -> FlatBuffer {
+        if self.gradient_layout.parameters() == parameters.len() {
+            return FlatBuffer::from(parameters);
+        }
+        let entries = self.layout.entries().iter().zip(&self.tensors);
+        let trained =
+            entries.filter(|(entry, tensor)| entry.spec.kind == TensorKind::Parameter && !tensor.frozen);
+        let elements: Vec<f32> =
+            trained.flat_map(|(entry, _)| parameters[entry.range.clone()].iter().copied()).collect();
+        FlatBuffer::from(elements)
     }
 
     /// The model's variables with their entries in the layout.

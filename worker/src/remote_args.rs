@@ -7,13 +7,13 @@ use crate::data::{RemoteData, UrlPrefix};
 /// Default size limit of the cache, in MiB.
 const DEFAULT_LIMIT: u64 = 64 * 1024;
 
-/// Prefixes of permitted URLs, and the folder that caches fetched files.
+/// Prefixes of permitted URLs, and the folder that caches fetched files and indexed data.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RemoteArgs {
     /// Jobs may name data files by URLs below this prefix, as in s3://bucket/data or https://host/data; repeatable
     #[arg(long = "data-url", env = "LOOKBEHIND_DATA_URLS", value_name = "PREFIX", value_delimiter = ',')]
     data_urls: Vec<UrlPrefix>,
-    /// Folder that keeps such files; by default ~/.cache/lookbehind
+    /// Folder that keeps such files, and the images of indexed data; by default ~/.cache/lookbehind
     #[arg(long, env = "LOOKBEHIND_DATA_CACHE", value_name = "DIR")]
     data_cache: Option<PathBuf>,
     /// Size limit of this folder in MiB

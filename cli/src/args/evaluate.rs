@@ -1,4 +1,4 @@
-//! The arguments of the commands about trained models: `evaluate` and `predict`.
+//! The arguments of the commands about trained models: `evaluate`, `predict` and `export`.
 
 use std::path::PathBuf;
 
@@ -128,6 +128,26 @@ pub struct Predict {
     pub out: Option<PathBuf>,
     /// Replace the file
     #[arg(long, requires = "out")]
+    pub force: bool,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The model: a file, a folder that --out has filled, or the identity of a job
+    #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub model: String,
+    /// Job and data, which are read only if the job does not say what its samples are
+    #[command(flatten)]
+    pub subject: Subject,
+    /// Write ONNX instead of safetensors
+    #[arg(long)]
+    pub onnx: bool,
+    /// The file to write
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: PathBuf,
+    /// Replace the file
+    #[arg(long)]
     pub force: bool,
 }
 

@@ -71,7 +71,7 @@ async fn of_job(id: &str, remote: &Remote) -> Result<Side, CliError> {
     let client = Client::to(remote).await?;
     let job = client.job_by_id(id).await?;
     let text = job_toml(&job)?;
-    let source = JobSource::parse(format!("job {id}"), text, ".".into())?;
+    let source = JobSource::parse(format!("job {id}"), text, ".".into(), None)?;
     let mut side = Side::new(id, source.file());
     let mut watch = Watch::new(client, id);
     while side.outer_steps < job.outer_step {

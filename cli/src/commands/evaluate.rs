@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Evaluate, console: &Console, registry: Registry) 
     let models = Models::open(&args.subject, &args.models).await?;
     let request = request::of(args, &models.spec)?;
     let loaded = models.evaluation(&args.subject, registry, None)?;
-    request::check(&request, &loaded)?;
+    crate::evaluate::check(&request, &loaded)?;
     let plan = Plan::new(request, loaded.sizes(args.split));
     let (mut weights, mut evaluated) = (Vec::new(), Vec::new());
     for file in &models.files {

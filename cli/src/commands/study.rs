@@ -1,7 +1,12 @@
 //! `study`: trains the runs of a study, here or on a cluster, and writes what they show.
 
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
 
+use lookbehind_worker::compute::CandleBackend;
+use lookbehind_worker::device::DeviceChoice;
 use lookbehind_worker::registry::Registry;
 
 use crate::args::Study;
@@ -12,7 +17,9 @@ use crate::error::CliError;
 use crate::interrupt::Interrupt;
 use crate::line::Line;
 use crate::local::{self, Cluster, State};
+use crate::output::evaluation::{curves, report};
 use crate::output::write_whole;
+use crate::study::evaluation::Evaluating;
 use crate::study::execute::Execution;
 use crate::study::ledger::Ledger;
 use crate::study::plan::{Plan, Run, gradients, runs as counted_runs};
@@ -28,6 +35,10 @@ pub(super) async fn run(args: &Study, console: &Console, registry: Registry) -> 
     let Some(out) = args.out.as_ref().filter(|_| !args.dry_run) else { return describe(&plan, console) };
     let mut ledger = Ledger::open(out, &plan.file.name, &random_id()?)?;
     let interrupt = Interrupt::listen()?;
+    let data = args.data.as_deref().unwrap_or(&plan.folder);
+    let local = || args.at_once.map_or_else(|| u32::from(args.workers) / args.workers_per_job, u32::from);
+    let at_once = if args.cluster { args.at_once.unwrap_or(4).into() } else { local().max(1) as usize };
+    let files = args.files.clone().into_data();
     let said = || match args.cluster {
         true => "interrupted; the jobs on the cluster go on, and the same command goes on with the study"
             .to_owned(),
@@ -36,20 +47,20 @@ pub(super) async fn run(args: &Study, console: &Console, registry: Registry) -> 
         }
     };
     if args.cluster {
-        let execution = Execution {
-            client: Client::to(&args.remote).await?,
-            at_once: usize::from(args.at_once.unwrap_or(4)),
-            delete: false,
-        };
+        // Trains nothing: it evaluates, if the study asks for it.
+        let backend = || local::backend(registry, data, files, 1, &DeviceChoice::Cpu);
+        let evaluating = plan.file.evaluate.is_some().then(backend).transpose()?;
+        let evaluating = evaluating.and_then(|backend| evaluating_with(&plan, &backend, at_once));
+        let execution =
+            Execution { client: Client::to(&args.remote).await?, at_once, evaluating, delete: false };
         let work = study(&plan, &execution, &mut ledger, console, out);
         return interrupt.unless(Box::pin(work), said).await;
     }
-    let data = args.data.as_deref().unwrap_or(&plan.folder);
-    let backend = local::backend(registry, data, args.files.clone().into_data(), args.workers, &args.device)?;
+    let backend = local::backend(registry, data, files, args.workers, &args.device)?;
+    let evaluating = evaluating_with(&plan, &backend, at_once);
     let mut cluster = Cluster::start(State::new(None)?, args.workers, data, backend).await?;
-    let at_once = args.at_once.map_or_else(|| u32::from(args.workers) / args.workers_per_job, u32::from);
     let client = Client::connect(&cluster.url()).await?;
-    let execution = Execution { client, at_once: at_once.max(1) as usize, delete: true };
+    let execution = Execution { client, at_once, evaluating, delete: true };
     let work = interrupt.unless(Box::pin(study(&plan, &execution, &mut ledger, console, out)), said);
     let result = tokio::select! {
         done = work => done,
@@ -57,6 +68,14 @@ pub(super) async fn run(args: &Study, console: &Console, registry: Registry) -> 
     };
     cluster.shutdown().await;
     result
+}
+
+/// What evaluates the models of the study, `at_once` at a time; `None` if it does not ask for it.
+fn evaluating_with(plan: &Plan, backend: &Arc<CandleBackend>, at_once: usize) -> Option<Arc<Evaluating>> {
+    let request = plan.file.evaluate.clone()?;
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let threads = (cores / at_once).max(1);
+    Some(Arc::new(Evaluating { backend: Arc::clone(backend), request, threads }))
 }
 
 /// What would be trained.
@@ -121,13 +140,24 @@ async fn study(
     if !trials.is_empty() {
         files.push(("trials.md", results::trials_markdown(plan, &trials, ledger, &points)));
     }
+    let evaluated = results::evaluation_rows(plan, &runs, ledger);
+    let measured = report::table(&evaluated);
+    let pictures = curves::draw(&evaluated);
+    if !evaluated.is_empty() {
+        let csv = report::csv(&evaluated).map_err(|error| CliError::write(out, error))?;
+        write_whole(&out.join("evaluation.csv"), &csv)?;
+        files.push(("evaluation.md", report::results(&evaluated, "variant")));
+    }
+    files.extend(pictures.iter().map(|(name, picture)| (name.as_str(), picture.clone())));
     for (name, text) in files {
         write_whole(&out.join(name), text.as_bytes())?;
     }
     if console.json() {
-        return console.object(&Line::Study(rows));
+        console.object(&Line::Study(rows))?;
+        return evaluated.iter().try_for_each(|row| console.object(&Line::Result(row)));
     }
-    table.lines().try_for_each(|line| console.result(line))
+    table.lines().try_for_each(|line| console.result(line))?;
+    measured.iter().filter(|_| !evaluated.is_empty()).try_for_each(|line| console.result(line))
 }
 
 fn named(plan: &Plan, runs: Vec<Run>) -> Vec<(Run, String)> {

@@ -1,4 +1,4 @@
-//! The models that `evaluate` and `predict` are about, with their job and its data.
+//! The models that `evaluate`, `predict` and `export` are about, with their job and its data.
 
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -8,7 +8,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::job::JobSpec;
 use lookbehind_common::layout::Layout;
-use lookbehind_common::model_file;
+use lookbehind_common::model_file::{self, ModelFileError};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_worker::data::NewSamples;
 use lookbehind_worker::device::DeviceChoice;
@@ -18,17 +18,19 @@ use lookbehind_worker::registry::Registry;
 use crate::args::Subject;
 use crate::client::Client;
 use crate::error::CliError;
-use crate::job::{JobSource, folder_of, read_untrained};
+use crate::evaluate::download;
+use crate::job::{JobSource, folder_of, read_text, untrained};
 use crate::local;
 use crate::output;
-use crate::output::model::Download;
 
 /// Models with the job that they are models of.
 pub(super) struct Models {
     /// The job.
     pub(super) spec: JobSpec,
+    /// Text of the job file.
+    pub(super) job: String,
     /// Folder of the data files.
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// The models' files, in the order of the command line.
     pub(super) files: Vec<ModelFile>,
 }
@@ -37,7 +39,7 @@ pub(super) struct Models {
 pub(super) struct ModelFile {
     /// What the user calls it.
     pub(super) name: String,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Where a model and its job come from.
@@ -63,7 +65,11 @@ impl Models {
                     if let (None, Some(beside)) = (&job, beside) {
                         job = Some(read_job(beside)?);
                     }
-                    std::fs::read(model).map_err(|error| CliError::read(model, error))?
+                    let bytes = std::fs::read(model).map_err(|error| CliError::read(model, error))?;
+                    if job.is_none() {
+                        job = recipe(model, &bytes)?;
+                    }
+                    bytes
                 }
                 Place::Job(id) => {
                     if client.is_none() {
@@ -73,18 +79,19 @@ impl Models {
                     let Some(client) = &client else { continue };
                     if job.is_none() {
                         let source = JobSource::of_job(&client.job_by_id(id.as_str()).await?, &[])?;
-                        job = Some((source.spec, source.folder));
+                        job = Some(Job { spec: source.spec, text: source.text, folder: source.folder });
                     }
-                    download(client, id).await?
+                    download(client, id.as_str()).await?
                 }
             };
             files.push(ModelFile { name: name.clone(), bytes });
         }
-        let Some((spec, folder)) = job else {
-            let problem = "no job file lies beside the model; --job JOB.toml says model and data";
+        let Some(Job { spec, text, folder }) = job else {
+            let problem = "the model has no job in its metadata, and no job file lies beside it; --job JOB.toml says model \
+                           and data";
             return Err(CliError::Usage(format!("{}: {problem}", names[0])));
         };
-        Ok(Self { spec, folder: subject.data.clone().unwrap_or(folder), files })
+        Ok(Self { spec, job: text, folder: subject.data.clone().unwrap_or(folder), files })
     }
 
     /// Loads the job's data. With files, these take the place of the test split.
@@ -146,15 +153,22 @@ fn place(name: &str) -> Result<Place, CliError> {
     })
 }
 
-fn read_job(path: &Path) -> Result<(JobSpec, PathBuf), CliError> {
-    Ok((read_untrained(path)?, folder_of(path)))
+/// A job that models belong to.
+struct Job {
+    spec: JobSpec,
+    text: String,
+    folder: PathBuf,
 }
 
-/// The newest checkpoint's model file of a job.
-async fn download(client: &Client, id: &JobId) -> Result<Vec<u8>, CliError> {
-    let temporary = std::env::temp_dir();
-    let folder = tempfile::tempdir().map_err(|error| CliError::write(&temporary, error))?;
-    let path = folder.path().join(output::MODEL);
-    let model = Download::open(client, id.as_str(), None).await?.save(&path).await?;
-    std::fs::read(&model.path).map_err(|error| CliError::read(&model.path, error))
+fn read_job(path: &Path) -> Result<Job, CliError> {
+    let text = read_text(path)?;
+    Ok(Job { spec: untrained(&path.display().to_string(), &text)?, text, folder: folder_of(path) })
+}
+
+/// The job in the metadata of a model file that `export` has written.
+fn recipe(model: &Path, bytes: &[u8]) -> Result<Option<Job>, CliError> {
+    let problem =
+        |error: ModelFileError| CliError::Model { path: model.to_owned(), problem: error.to_string() };
+    let Some(text) = model_file::metadata(bytes, model_file::JOB).map_err(problem)? else { return Ok(None) };
+    Ok(Some(Job { spec: untrained(&model.display().to_string(), &text)?, text, folder: folder_of(model) }))
 }

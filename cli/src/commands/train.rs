@@ -2,9 +2,11 @@
 
 mod kept;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lookbehind_common::text::counted;
+use lookbehind_proto::json::state_name;
 use lookbehind_proto::v1;
 use lookbehind_worker::registry::Registry;
 
@@ -15,7 +17,7 @@ use crate::console::Console;
 use crate::error::CliError;
 use crate::follow::Follow;
 use crate::interrupt::Interrupt;
-use crate::job::JobSource;
+use crate::job::{JobSource, folder_of};
 use crate::local::{self, Cluster, State};
 use crate::output::Output;
 use kept::Kept;
@@ -28,16 +30,17 @@ const GRACE: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the job file is invalid, the job fails, an output cannot be written, or the user interrupts.
 pub(super) async fn run(args: &Train, console: &Console, registry: Registry) -> Result<(), CliError> {
+    let folder = args.job.as_deref().map_or_else(|| PathBuf::from("."), folder_of);
+    let data = args.data.as_deref().unwrap_or(&folder);
+    let remote = args.remote.clone().into_data();
+    let backend = local::backend(registry, data, remote, args.workers, &args.device)?;
     let source = match &args.job {
-        Some(path) => JobSource::read_with(path, &args.settings.set)?,
+        Some(path) => JobSource::read_with(path, &args.settings.set, Some(&backend))?,
         None => JobSource::embedded(&args.settings.set)?,
     };
     let output = Output::prepare_for(&args.out, &source)?;
     let interrupt = Interrupt::listen()?;
     let state = State::new(args.state.as_deref())?;
-    let remote = args.remote.clone().into_data();
-    let data = args.data.as_deref().unwrap_or(&source.folder);
-    let backend = local::backend(registry, data, remote, args.workers, &args.device)?;
     let mut cluster = Cluster::start(state, args.workers, data, backend).await?;
     let run = Run { args, console, source: &source, interrupt: &interrupt };
     let result = Box::pin(run.on(&mut cluster, output)).await;
@@ -57,7 +60,7 @@ impl Run<'_> {
     /// Trains on a running cluster.
     async fn on(&self, cluster: &mut Cluster, output: Option<Output>) -> Result<(), CliError> {
         let client = Client::connect(&cluster.url()).await?;
-        let job = self.job(&client).await?;
+        let job = Box::pin(self.job(&client)).await?;
         let (workers, label) = (counted(self.args.workers.into(), "worker"), &self.source.label);
         self.console.note(format_args!("{} training {label} on {workers} in this process", job.id));
         let mut follow = Follow::new(self.console, &client, job, output);
@@ -76,8 +79,7 @@ impl Run<'_> {
             None => Kept::default(),
         };
         let job = match kept.same(&self.source.message()) {
-            Some(job) if job.state() == v1::JobState::Paused => client.resume(&job.id, false).await?,
-            Some(job) => job.clone(),
+            Some(job) => self.go_on(client, job).await?,
             None => {
                 if let Some(why) = kept.why_anew(self.source) {
                     self.console.say(why);
@@ -90,6 +92,20 @@ impl Run<'_> {
                 .say(format_args!("job {id} is paused meanwhile: `train` with its file goes on with it"));
         }
         Ok(job)
+    }
+
+    /// Goes on with a job of an earlier run, from its newest checkpoint; one that has succeeded stays as it is.
+    async fn go_on(&self, client: &Client, job: &v1::Job) -> Result<v1::Job, CliError> {
+        match job.state() {
+            v1::JobState::Paused => client.resume(&job.id, false).await,
+            v1::JobState::Failed | v1::JobState::Cancelled => {
+                let state = state_name(job.state());
+                self.console
+                    .say(format_args!("job {} in the state folder is {state}: it is retried", job.id));
+                client.retry(&job.id).await
+            }
+            _ => Ok(job.clone()),
+        }
     }
 
     /// After an interrupt: the job completes its outer step and is paused.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
-use lookbehind_common::model_file;
+use lookbehind_common::model_file::{self, ModelFileError};
 use lookbehind_proto::transfer::{Receiver, TransferError};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::download_checkpoint_response::Part;
@@ -33,6 +33,8 @@ pub struct Model {
     pub digest: String,
     /// Names of the classes in the order of the model's outputs; empty where classes are numbers.
     pub class_names: Vec<String>,
+    /// What was read of the data that it was trained on, in lines; empty if the file does not say.
+    pub data_report: Vec<String>,
 }
 
 /// A download of a checkpoint's model file.
@@ -68,7 +70,8 @@ impl Download {
         let mut file = temporary_file_for(path)?;
         self.body(path, &mut file).await?;
         let v1::CheckpointHeader { outer_step, digest, .. } = self.header;
-        let model = Model { path: path.to_owned(), outer_step, digest, class_names: Vec::new() };
+        let (class_names, data_report) = (Vec::new(), Vec::new());
+        let model = Model { path: path.to_owned(), outer_step, digest, class_names, data_report };
         let kept = tokio::task::spawn_blocking(move || keep(file, model)).await;
         kept.map_err(|error| CliError::write(path, error.into()))?
     }
@@ -135,7 +138,9 @@ fn keep(mut file: NamedTempFile, mut model: Model) -> Result<Model, CliError> {
     if found.to_string() != model.digest {
         return Err(CliError::Digest { path: model.path, found, expected: model.digest });
     }
-    model.class_names = model_file::class_names(&bytes).map_err(|error| problem(error.to_string()))?;
+    let unread = |error: ModelFileError| problem(error.to_string());
+    model.class_names = model_file::class_names(&bytes).map_err(unread)?;
+    model.data_report = model_file::data_report(&bytes).map_err(unread)?;
     place(file, &model.path)?;
     Ok(model)
 }

@@ -56,6 +56,9 @@ pub struct Summary {
     /// Names of the classes in the order of the model's outputs; absent where classes are numbers, or without a model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// What was read of the data, what of them was left out, and what was converted, in lines; absent without a model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<String>,
     /// The job's identity.
     pub job_id: String,
     /// Why the job is in its state. The text may name workers and users.
@@ -119,6 +122,7 @@ impl Summary {
         self.outer_steps = model.outer_step;
         self.digest.clone_from(&model.digest);
         self.classes.clone_from(&model.class_names);
+        self.data.clone_from(&model.data_report);
         Ok(())
     }
 }
@@ -189,6 +193,7 @@ impl Tally {
             memorised,
             gradients: Gradients { total: self.gradients, per_outer_step: self.gradients as f64 / steps },
             classes: Vec::new(),
+            data: Vec::new(),
             job_id: job.id.clone(),
             message: job.message.clone(),
             time: TimeResult { seconds: self.time, share: share(&self.time) },

@@ -118,6 +118,8 @@ fn scalars(step: &v1::OuterStepMetrics) -> Vec<(&'static str, f64)> {
         [("gradient_norm", step.gradient_norm), ("mean_shard_gradient_norm", step.mean_shard_gradient_norm)];
     scalars.extend(norms.into_iter().filter_map(|(name, norm)| Some((name, norm?))));
     scalars.extend([("learning_rate", step.learning_rate), ("alpha", step.alpha)]);
+    let range = [("alpha_min", step.alpha_min), ("alpha_max", step.alpha_max)];
+    scalars.extend(range.into_iter().filter_map(|(name, alpha)| Some((name, alpha?))));
     let tests = [
         (["test/loss", "test/accuracy"], &step.test),
         (["validation/loss", "validation/accuracy"], &step.validation),

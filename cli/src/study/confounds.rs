@@ -1,7 +1,7 @@
 //! What makes methods look different that are the same in effect: how far the weights move, and how wide they look. A study
 //! shows both, and can set both in place of the keys that they follow from.
 
-use lookbehind_common::job::{Alpha, JobSpec, Method, Setting};
+use lookbehind_common::job::{Alpha, DescentGradient, JobSpec, Method, Setting};
 use serde::Serialize;
 use toml::Value;
 
@@ -19,7 +19,7 @@ pub struct Confounds {
     /// Whether α is adaptive.
     pub adaptive: bool,
     /// Radius of the SAM step to which the method is equal to first order: ρ for SAM, kρ for Multistep-SAM, (k+1)ρ/2 for
-    /// Lookbehind, whose descents are at ρ, 2ρ, …, kρ. `None` without ascents.
+    /// Lookbehind, whose descents are at ρ, 2ρ, …, kρ, and for Multistep-SAM with the mean of these gradients. `None` without ascents.
     pub effective_rho: Option<f64>,
     /// kρ, the length of the path; `None` without ascents.
     pub path: Option<f64>,
@@ -55,7 +55,7 @@ pub fn resolve(path: &str, value: &Value, method: &Method) -> Option<Setting> {
 fn movement(method: &Method) -> f64 {
     match *method {
         // One descent, whatever k is.
-        Method::Sgd | Method::Sam { .. } | Method::MultistepSam { .. } => 1.0,
+        Method::Sgd | Method::Sam { .. } | Method::MultistepSam { .. } | Method::Rwp { .. } => 1.0,
         Method::Lookahead { k, alpha }
         | Method::LookaheadSam { k, alpha, .. }
         | Method::Lookbehind { k, alpha, .. } => {
@@ -71,7 +71,11 @@ fn radii(method: &Method) -> (f64, f64) {
         Method::Sgd | Method::Sam { .. } | Method::Lookahead { .. } | Method::LookaheadSam { .. } => {
             (1.0, 1.0)
         }
-        Method::MultistepSam { .. } => (k, k),
-        Method::Lookbehind { .. } => ((k + 1.0) / 2.0, k),
+        // Not asked for: it has no ascents.
+        Method::Rwp { .. } => (1.0, 1.0),
+        Method::MultistepSam { descent: DescentGradient::Last, .. } => (k, k),
+        Method::MultistepSam { descent: DescentGradient::Mean, .. } | Method::Lookbehind { .. } => {
+            ((k + 1.0) / 2.0, k)
+        }
     }
 }

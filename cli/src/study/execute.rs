@@ -1,17 +1,20 @@
 //! Trains runs on a coordinator, several at a time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_proto::json::{TestJson, state_name};
 use lookbehind_proto::v1;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
+use super::evaluation::Evaluating;
 use super::ledger::{Ledger, Point, Record};
 use super::plan::Run;
 use super::progress::Progress;
 use crate::client::Client;
 use crate::error::CliError;
+use crate::evaluate::download;
 use crate::output::best::Evaluations;
 use crate::watch::{Event, Watch, time_of};
 
@@ -24,6 +27,8 @@ pub struct Execution {
     pub client: Client,
     /// Runs at a time.
     pub at_once: usize,
+    /// Evaluates the models of the runs that are compared; `None` if the study does not ask for it.
+    pub evaluating: Option<Arc<Evaluating>>,
     /// Whether the jobs are deleted when their results are known: those of a cluster in this process.
     pub delete: bool,
 }
@@ -46,13 +51,12 @@ impl Execution {
             while running.len() < self.at_once
                 && let Some((run, name)) = waiting.pop_front()
             {
-                running.spawn(one(self.client.clone(), run, name, ledger.id.clone(), self.delete));
+                let evaluating = self.evaluating.clone().filter(|_| !run.is_trial);
+                let trained = one(self.client.clone(), run, name, ledger.id.clone(), self.delete, evaluating);
+                running.spawn(trained);
             }
             let Some(done) = running.join_next().await else { return Ok(()) };
-            let record = done.map_err(|error| CliError::System {
-                what: "a run of the study",
-                source: std::io::Error::other(error),
-            })??;
+            let record = done.map_err(broken)??;
             progress.done(&record);
             ledger.add(record)?;
         }
@@ -66,6 +70,7 @@ async fn one(
     name: String,
     study: String,
     delete: bool,
+    evaluating: Option<Arc<Evaluating>>,
 ) -> Result<Record, CliError> {
     if let Some(init) = &run.source.init {
         client.upload(init).await?;
@@ -89,10 +94,22 @@ async fn one(
             return Err(CliError::JobEnded { id, state: state_name(state), message });
         }
     };
+    let mut evaluation = Vec::new();
+    if let Some(evaluating) = evaluating.filter(|_| failed.is_none()) {
+        let model = download(&client, &over.id).await?;
+        let spec = run.source.spec.clone();
+        let computed = tokio::task::spawn_blocking(move || evaluating.evaluate(&spec, &model));
+        evaluation = computed.await.map_err(broken)??;
+    }
     if delete {
         client.delete(&over.id).await?;
     }
-    Ok(observed.record(&run, name, failed, &over))
+    Ok(Record { evaluation, ..observed.record(&run, name, failed, &over) })
+}
+
+/// A task that has panicked.
+fn broken(error: JoinError) -> CliError {
+    CliError::System { what: "a run of the study", source: std::io::Error::other(error) }
 }
 
 /// What was seen of a run.
@@ -149,6 +166,7 @@ impl Observed {
             memorised: metrics(memorised),
             wall_seconds: self.wall_seconds,
             compute_seconds: self.compute_seconds,
+            evaluation: Vec::new(),
             curve: kept.map(|(_, point)| point).collect(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             job: run.source.file().clone(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use lookbehind_common::evaluate::Request;
 use lookbehind_common::job::JobError;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -35,6 +36,8 @@ pub struct StudyFile {
     pub metric: Metric,
     /// How grids are searched; needed if there are any.
     pub selection: Option<Selection>,
+    /// What is evaluated of each model that is compared, after training.
+    pub evaluate: Option<Request>,
     /// Most runs that the study may have.
     #[serde(default = "max_runs")]
     pub max_runs: u64,
@@ -129,6 +132,10 @@ impl StudyFile {
             if given.len() != 1 || given.contains(&0) {
                 return refuse("budget", "expected one of epochs, steps and gradients, above 0");
             }
+        }
+        if let Some(request) = &self.evaluate {
+            // Before any data are loaded; classes and running statistics are asked for again when they are known.
+            request.check(usize::MAX, true).map_err(|error| JobError::new("evaluate", &error.to_string()))?;
         }
         if self.variants.is_empty() {
             return refuse("variants", "expected at least one variant, found none");

@@ -53,12 +53,29 @@ pub struct Record {
     pub wall_seconds: f64,
     /// Seconds that the workers computed, the busiest one of each request.
     pub compute_seconds: f64,
+    /// Results of the study's evaluation of the model; empty without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluation: Vec<Measured>,
     /// Gradients so far, accuracy on the test split and in validation, at evaluations over the run.
     pub curve: Vec<Point>,
     /// Version of the build that trained.
     pub build: String,
     /// The job.
     pub job: JobFile,
+}
+
+/// A result of the evaluation of a run's model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What was measured.
+    pub measure: String,
+    /// Level, radius or number; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<f64>,
+    /// The quantity.
+    pub quantity: String,
+    /// The mean over draws, m-batches or probes; absent if it is not finite.
+    pub value: Option<f64>,
 }
 
 /// A point of a run's curve.

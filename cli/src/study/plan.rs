@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lookbehind_common::digest::Digest;
+use lookbehind_common::evaluate::Request;
 use lookbehind_common::job::{JobError, JobFile, JobSpec, Labels, Length, Setting, apply_settings};
 use lookbehind_common::optimizer::gradients_per_outer_step;
 use lookbehind_common::text::counted;
@@ -167,7 +168,7 @@ impl Plan {
         settings.push(Setting::new("resources.max_workers", i64::from(self.max_workers)));
         settings.extend(self.length(None).map_err(wrong)?);
         let text = apply_settings(&self.base, &settings).map_err(wrong)?;
-        let mut source = JobSource::parse(label.clone(), text, self.folder.clone())?;
+        let mut source = JobSource::parse(label.clone(), text, self.folder.clone(), None)?;
         if !derived.is_empty() {
             let method = source.spec.optimizer.method;
             let resolved = derived.iter().map(|(path, value)| {
@@ -179,15 +180,15 @@ impl Plan {
             });
             let text =
                 apply_settings(&source.text, &resolved.collect::<Result<Vec<_>, _>>()?).map_err(wrong)?;
-            source = JobSource::parse(label.clone(), text, self.folder.clone())?;
+            source = JobSource::parse(label.clone(), text, self.folder.clone(), None)?;
         }
         if let Some(gradients) = self.file.budget.and_then(|budget| budget.gradients) {
             let each = gradients_per_outer_step(&source.spec.optimizer.method);
             let length = self.length(Some(gradients / each)).map_err(wrong)?;
             let text = apply_settings(&source.text, &length).map_err(wrong)?;
-            source = JobSource::parse(label, text, self.folder.clone())?;
+            source = JobSource::parse(label, text, self.folder.clone(), None)?;
         }
-        let key = key_of(source.file());
+        let key = key_of(source.file(), self.file.evaluate.as_ref().filter(|_| !is_trial));
         Ok(Run { variant, point, is_trial, seed, source, key })
     }
 
@@ -272,9 +273,9 @@ fn meaning(spec: &JobSpec) -> JobSpec {
     JobSpec { name: String::new(), labels: Labels::new(), ..spec.clone() }
 }
 
-/// BLAKE3 over everything in a job that its result depends on.
+/// BLAKE3 over everything in a job that its result depends on, and what is evaluated of its model.
 #[expect(clippy::expect_used, reason = "the keys of a job file are texts, and JSON has all of its values")]
-fn key_of(file: &JobFile) -> String {
+fn key_of(file: &JobFile, evaluate: Option<&Request>) -> String {
     let file = JobFile {
         name: String::new(),
         labels: Labels::new(),
@@ -282,6 +283,9 @@ fn key_of(file: &JobFile) -> String {
         checkpoint: Default::default(),
         ..file.clone()
     };
-    let text = serde_json::to_string(&file).expect("a job file is JSON");
+    let mut text = serde_json::to_string(&file).expect("a job file is JSON");
+    if let Some(request) = evaluate {
+        text.push_str(&serde_json::to_string(request).expect("a request is JSON"));
+    }
     Digest::of(text.as_bytes()).to_string()
 }

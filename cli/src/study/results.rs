@@ -1,18 +1,20 @@
 //! What the runs of a study show: a row for each variant, as Markdown, CSV, JSON and charts.
 
+mod evaluation;
 mod pictures;
 mod tables;
 
 use std::collections::BTreeMap;
 
+use lookbehind_common::evaluate::{Difference, Spread, differences};
 use serde::Serialize;
 
 use super::confounds::Confounds;
 use super::file::Metric;
 use super::ledger::{Ledger, Record};
 use super::plan::{Plan, Run, shown};
-use super::statistics::{Difference, Spread, differences};
 
+pub use self::evaluation::evaluation_rows;
 pub use self::pictures::{accuracy_picture, curves_picture};
 pub use self::tables::{csv, markdown, runs_csv, trials_markdown};
 

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::file::StudyFile;
 use super::plan::Plan;
-use super::results::{choose, csv, curves_picture, markdown, rows};
+use super::results::{choose, csv, curves_picture, evaluation_rows, markdown, rows};
 use super::*;
 
 const JOB: &str = r#"
@@ -181,6 +181,12 @@ fn validation_chooses_the_point_and_the_table_compares_seed_by_seed() {
             memorised: None,
             wall_seconds: 1.0,
             compute_seconds: 0.5,
+            evaluation: vec![ledger::Measured {
+                measure: "noise additive frozen".to_owned(),
+                at: Some(0.1),
+                quantity: "accuracy".to_owned(),
+                value: Some(accuracy - 0.1),
+            }],
             curve: vec![ledger::Point { gradients: 60, test: Some(accuracy), validation: None }],
             build: "0".to_owned(),
             job: run.source.file().clone(),
@@ -198,7 +204,7 @@ fn validation_chooses_the_point_and_the_table_compares_seed_by_seed() {
     }
     let rows = rows(&plan, &runs, &points, &ledger);
     let difference = rows[1].difference.unwrap();
-    assert!((difference.spread.mean - 1.2).abs() < 1e-9 && difference.spread.n == 3);
+    assert!((difference.mean - 1.2).abs() < 1e-9 && difference.n == 3);
     assert!(rows[0].difference.is_none());
     let confounds = rows[1].confounds;
     let near = |found: Option<f64>, expected: f64| (found.unwrap() - expected).abs() < 1e-12;
@@ -214,6 +220,40 @@ fn validation_chooses_the_point_and_the_table_compares_seed_by_seed() {
             .all(|line| line.matches(',').count() == csv(&rows).lines().next().unwrap().matches(',').count())
     );
     assert!(curves_picture(&plan, &runs, &ledger).contains("lookbehind"));
+    let evaluated = evaluation_rows(&plan, &runs, &ledger);
+    assert_eq!(evaluated.iter().map(|row| row.model.as_str()).collect::<Vec<_>>(), ["sgd", "lookbehind"]);
+    assert!((evaluated[0].spread.mean - 0.82).abs() < 1e-9 && evaluated[0].difference.is_none());
+    let difference = evaluated[1].difference.unwrap();
+    assert!((difference.mean - 0.012).abs() < 1e-9 && difference.n == 3, "{difference:?}");
+}
+
+#[test]
+fn an_evaluation_is_checked_before_anything_is_trained_and_belongs_to_the_runs_that_are_compared() {
+    for (evaluate, problem) in [
+        (
+            "sharpness = { measures = [\"one_step\"], radii = [0.0] }",
+            "radii: expected numbers above 0, found 0",
+        ),
+        (
+            "sharpness = { measures = [\"one_step\"], radii = [nan] }",
+            "radii: expected numbers above 0, found NaN",
+        ),
+        ("sharpness = { measures = [\"one_step\"] }", "radii: expected 1 to 64 entries, found 0"),
+        ("sharpness = { measures = [\"flatness\"], radii = [0.1] }", "flatness"),
+        ("noise = [{ kind = \"additive\", levels = [-1.0] }]", "noise: expected 0 to 1000, found -1"),
+        ("noise = [{ kind = \"shot\", levels = [1.0] }]", "shot"),
+        ("hessian = { eigenvalues = 0 }", "eigenvalues: expected 1 to 64, found 0"),
+        ("metric = \"accuracy\"", "unknown field `metric`"),
+    ] {
+        let found = refusal(&format!("[evaluate]\n{evaluate}\n{TWO}"));
+        assert!(found.contains(problem), "{evaluate}: {found}");
+    }
+    let found = of_text(&format!("{}{TWO}", JOB.replace("\"selected\"", "\"top1\""))).err().unwrap();
+    assert!(found.contains("unknown variant `top1`, expected one of `last`, `best`, `selected`"), "{found}");
+    let key = |text: &str, is_trial| plan(text).unwrap().1.run(0, 0, 1, is_trial).unwrap().key;
+    let evaluating = format!("[evaluate]\nhessian = {{}}\n{TWO}");
+    assert_ne!(key(TWO, false), key(&evaluating, false));
+    assert_eq!(key(TWO, true), key(&evaluating, true), "trials are not evaluated");
 }
 
 #[test]

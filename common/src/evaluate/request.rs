@@ -16,7 +16,7 @@ const MOST_EIGENVALUES: u32 = 64;
 
 /// What is evaluated, in addition to loss and accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Request {
     /// The key of all draws.
     pub seed: u64,
@@ -43,14 +43,16 @@ pub struct Noise {
     /// Levels, whose meaning depends on the kind.
     pub levels: Vec<f64>,
     /// Draws for each level.
+    #[serde(default = "usual_draws")]
     pub draws: u32,
     /// Statistics of normalisation layers, each tried.
+    #[serde(default = "usual_statistics")]
     pub statistics: Vec<BatchStatistics>,
 }
 
 /// Sharpness over radii, on the first training samples of a keyed order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Sharpness {
     /// The measures.
     pub measures: Vec<SharpnessMeasure>,
@@ -68,7 +70,7 @@ pub struct Sharpness {
 
 /// Curvature of the loss on training samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Hessian {
     /// Number of eigenvalues, the greatest ones.
     pub eigenvalues: u32,
@@ -78,6 +80,34 @@ pub struct Hessian {
     pub probes: u32,
     /// Number of samples; all there are if there are fewer.
     pub samples: u64,
+}
+
+/// Draws for each level of noise where nothing is said.
+fn usual_draws() -> u32 {
+    100
+}
+
+fn usual_statistics() -> Vec<BatchStatistics> {
+    vec![BatchStatistics::Frozen]
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self::plain(0)
+    }
+}
+
+/// No measure and no radius: these have to be said.
+impl Default for Sharpness {
+    fn default() -> Self {
+        Self { measures: Vec::new(), radii: Vec::new(), samples: 1024, batch: 128, draws: 20, steps: 20 }
+    }
+}
+
+impl Default for Hessian {
+    fn default() -> Self {
+        Self { eigenvalues: 5, iterations: 50, probes: 100, samples: 1024 }
+    }
 }
 
 impl NoiseKind {

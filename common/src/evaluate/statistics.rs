@@ -13,8 +13,8 @@ pub struct Spread {
     pub n: u64,
     /// Their mean.
     pub mean: f64,
-    /// Sample standard deviation; 0 for a single one.
-    pub std: f64,
+    /// Sample standard deviation; `None` for fewer than two.
+    pub std: Option<f64>,
     /// The least.
     pub min: f64,
     /// The fifth percentile.
@@ -22,13 +22,22 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of some results, at least one. Not a number if one of them is not.
-    pub fn of(values: &[f64]) -> Self {
+    /// The spread of some results, `None` if there are none. Not a number if one of them is not.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-        let std = if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 };
-        Self { n: values.len() as u64, mean, std, min: quantile(values, 0.0), p5: quantile(values, 0.05) }
+        let std = (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt());
+        Some(Self {
+            n: values.len() as u64,
+            mean,
+            std,
+            min: quantile(values, 0.0),
+            p5: quantile(values, 0.05),
+        })
     }
 }
 
@@ -44,53 +53,76 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
     }
 }
 
-/// The mean of paired differences with its 95 % interval by Student's t, and the probability of one as far from zero
-/// if there were none.
+/// A difference to a baseline over pairs, such as equal seeds or equal draws.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
-    /// How many pairs there are.
+pub struct Difference {
+    /// Number of pairs.
     pub n: u64,
     /// Mean difference.
     pub mean: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-    /// Two-sided p value.
-    pub p: f64,
+    /// Sample standard deviation of the differences; `None` for fewer than two pairs, like everything below.
+    pub std: Option<f64>,
+    /// Half the width of the 95 % interval of this comparison alone, by Student's t.
+    pub half_width: Option<f64>,
+    /// The same at Holm's level, which holds for all comparisons together.
+    pub holm_half_width: Option<f64>,
+    /// Two-sided p-value of the paired t-test that there is no difference.
+    pub p: Option<f64>,
+    /// The same, adjusted by Holm's method for all comparisons.
+    pub holm_p: Option<f64>,
 }
 
-impl Interval {
-    /// The interval of differences; `None` for fewer than two, or if one is not finite.
-    pub fn of(differences: &[f64]) -> Option<Self> {
-        if differences.len() < 2 || differences.iter().any(|difference| !difference.is_finite()) {
+impl Difference {
+    /// Of one comparison alone; `None` if there is no pair, or a difference is not finite.
+    fn of(differences: &[f64]) -> Option<Self> {
+        // Student's distribution is not defined there.
+        if differences.iter().any(|difference| !difference.is_finite()) {
             return None;
         }
-        let Spread { n, mean, std, .. } = Spread::of(differences);
-        let freedom = (n - 1) as f64;
-        let student = StudentsT::new(0.0, 1.0, freedom).ok()?;
-        let error = std / (n as f64).sqrt();
-        let half = student.inverse_cdf(0.5 + CONFIDENCE / 2.0) * error;
-        let p = match (error > 0.0, mean == 0.0) {
-            (true, _) => 2.0 * student.cdf(-(mean / error).abs()),
-            (false, true) => 1.0,
-            (false, false) => 0.0,
-        };
-        Some(Self { n, mean, low: mean - half, high: mean + half, p })
+        let Spread { n, mean, std, .. } = Spread::of(differences)?;
+        let alone = Self { n, mean, std, half_width: None, holm_half_width: None, p: None, holm_p: None };
+        Some(Self { half_width: alone.half_width_at(1.0 - CONFIDENCE), p: alone.p_value(), ..alone })
+    }
+
+    /// Half the width of the interval that misses the true difference with a probability.
+    fn half_width_at(&self, probability: f64) -> Option<f64> {
+        Some(self.student()?.inverse_cdf(1.0 - probability / 2.0) * self.error()?)
+    }
+
+    fn p_value(&self) -> Option<f64> {
+        match (self.error()?, self.mean) {
+            (0.0, 0.0) => Some(1.0),
+            (0.0, _) => Some(0.0),
+            (error, mean) => Some(2.0 * self.student()?.sf((mean / error).abs())),
+        }
+    }
+
+    /// Standard error of the mean.
+    fn error(&self) -> Option<f64> {
+        Some(self.std? / (self.n as f64).sqrt())
+    }
+
+    fn student(&self) -> Option<StudentsT> {
+        StudentsT::new(0.0, 1.0, self.n as f64 - 1.0).ok()
     }
 }
 
-/// The p values of several comparisons, adjusted by Holm's method (1979), in their order.
-pub fn holm(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&left, &right| values[left].total_cmp(&values[right]));
-    let (mut adjusted, mut least) = (vec![0.0; values.len()], 0.0_f64);
-    for (rank, place) in order.into_iter().enumerate() {
-        let factor = (values.len() - rank) as f64;
-        least = least.max((factor * values[place]).min(1.0));
-        adjusted[place] = least;
+/// The differences of several comparisons, each given by those of its pairs. `None` where there is no pair, or a difference
+/// is not finite: that comparison does not count among the others.
+pub fn differences(comparisons: &[Vec<f64>]) -> Vec<Option<Difference>> {
+    let mut found: Vec<Option<Difference>> = comparisons.iter().map(|pairs| Difference::of(pairs)).collect();
+    // Holm (1979): the smallest p-value is tested at α / m, the next at α / (m − 1), and so on.
+    let mut tested: Vec<(f64, &mut Difference)> =
+        found.iter_mut().flatten().filter_map(|difference| Some((difference.p?, difference))).collect();
+    tested.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (all, mut least) = (tested.len(), 0.0_f64);
+    for (rank, (p, difference)) in tested.into_iter().enumerate() {
+        let left = (all - rank) as f64;
+        least = least.max((p * left).min(1.0));
+        difference.holm_p = Some(least);
+        difference.holm_half_width = difference.half_width_at((1.0 - CONFIDENCE) / left);
     }
-    adjusted
+    found
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::statistics::{Interval, Spread, holm};
+use super::statistics::{Difference, Spread, differences};
 use super::{EvaluatedSplit, Plan, Record};
 
 /// One result of one model.
@@ -16,16 +16,14 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<f64>,
     /// The quantity.
-    pub quantity: &'static str,
-    /// Its spread over draws, m-batches or probes.
+    pub quantity: String,
+    /// Its spread over draws, m-batches or probes; over seeds where models of several are summarised together.
     #[serde(flatten)]
     pub spread: Spread,
-    /// This model less the baseline, in pairs; absent for the baseline itself, and where there are no pairs.
+    /// This model less the baseline, in pairs; absent for the baseline itself, and where there are no pairs. Holm's method
+    /// is over all levels and models of this measure and quantity.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub difference: Option<Interval>,
-    /// The p value of the difference, adjusted over all levels and models of this measure and quantity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p_holm: Option<f64>,
+    pub difference: Option<Difference>,
 }
 
 /// The values of one quantity of one model, in the order of draws, m-batches or probes.
@@ -45,38 +43,44 @@ pub fn summarise(plan: &Plan, models: &[(String, Vec<Record>)], baseline: Option
     // All models have the same series in the same order.
     let series_at = |model: usize, place: usize| &series[model][place];
     let mut rows = Vec::new();
+    let mut pairs = Vec::new();
     for place in 0..first.len() {
         for (number, (name, _)) in models.iter().enumerate() {
             let Series { measure, at, quantity, values } = series_at(number, place);
+            let Some(spread) = Spread::of(values) else { continue };
             let other = baseline.filter(|&baseline| baseline != number);
             let other = other.map(|baseline| &series_at(baseline, place).values);
-            let differences = other
-                .filter(|other| other.len() == values.len())
-                .map(|other| values.iter().zip(other).map(|(own, other)| own - other).collect::<Vec<f64>>());
+            // A single value is a difference as well, but none that has an interval.
+            let other = other.filter(|other| other.len() == values.len() && values.len() > 1);
+            pairs.push(other.map_or_else(Vec::new, |other| less(values, other)));
             rows.push(Row {
                 model: name.clone(),
                 measure: measure.clone(),
                 at: *at,
-                quantity,
-                spread: Spread::of(values),
-                difference: differences.and_then(|differences| Interval::of(&differences)),
-                p_holm: None,
+                quantity: (*quantity).to_owned(),
+                spread,
+                difference: None,
             });
         }
     }
-    adjust(&mut rows);
+    compare(&mut rows, &pairs);
     rows
 }
 
-/// Adjusts the p values of each measure and quantity together.
-fn adjust(rows: &mut [Row]) {
-    for group in
+/// Differences in pairs.
+fn less(values: &[f64], other: &[f64]) -> Vec<f64> {
+    values.iter().zip(other).map(|(own, other)| own - other).collect()
+}
+
+/// Sets the rows' differences, given by those of their pairs: each measure and quantity is a family of comparisons. Rows of
+/// a family stand together.
+pub fn compare(rows: &mut [Row], mut pairs: &[Vec<f64>]) {
+    for family in
         rows.chunk_by_mut(|left, right| left.measure == right.measure && left.quantity == right.quantity)
     {
-        let values: Vec<f64> =
-            group.iter().filter_map(|row| row.difference.map(|difference| difference.p)).collect();
-        let compared = group.iter_mut().filter(|row| row.difference.is_some());
-        compared.zip(holm(&values)).for_each(|(row, p)| row.p_holm = Some(p));
+        let (own, others) = pairs.split_at(family.len());
+        family.iter_mut().zip(differences(own)).for_each(|(row, difference)| row.difference = difference);
+        pairs = others;
     }
 }
 
@@ -180,7 +184,7 @@ fn areas(curve: &[(f64, Vec<f64>)]) -> Vec<f64> {
 /// The level at which the mean accuracy falls to a value, interpolated; `None` if it does not.
 fn level_at(curve: &[(f64, Vec<f64>)], wanted: f64) -> Option<f64> {
     let mut means: Vec<(f64, f64)> =
-        curve.iter().map(|(level, draws)| (*level, Spread::of(draws).mean)).collect();
+        curve.iter().filter_map(|(level, draws)| Some((*level, Spread::of(draws)?.mean))).collect();
     means.sort_by(|left, right| left.0.total_cmp(&right.0));
     let crossing = means.windows(2).find(|pair| (pair[0].1 > wanted) != (pair[1].1 > wanted))?;
     let [(low, before), (high, after)] = [crossing[0], crossing[1]];

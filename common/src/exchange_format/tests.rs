@@ -55,7 +55,11 @@ proptest! {
             let _ = format.round(&mut rounded);
             let bytes = format.bytes_of(&rounded).into_owned();
             prop_assert_eq!(bytes.len(), values.len() * format.bytes());
-            prop_assert_eq!(&format.into_bytes(Arc::new(rounded.clone().into()))[..], &bytes[..]);
+            let shared = Arc::new(FlatBuffer::from(rounded.clone()));
+            let from = values.len() / 2;
+            let half = format.bytes_within(&shared, from..values.len());
+            prop_assert_eq!(&half[..], &bytes[from * format.bytes()..]);
+            prop_assert_eq!(&format.into_bytes(shared)[..], &bytes[..]);
             prop_assert_eq!(bits(&format.values_of(&bytes)), bits(&rounded));
             // The memory held something else before.
             let mut arrived = vec![f32::MAX; values.len()];

@@ -20,11 +20,17 @@ pub struct JobDescription {
     /// Names of the classes in the order of the model's outputs; empty where classes are numbers, or where their names
     /// are longer than [`MAX_CLASS_NAMES`].
     pub class_names: Vec<String>,
+    /// What was read of the data, what of them was left out, and what was converted: lines for people. Workers with the
+    /// same samples may have read them from different files, so nothing is compared with it.
+    pub data_report: Vec<String>,
 }
 
 /// Most bytes that the names of all classes may have together. Longer ones are not passed on: a model file's header, which
 /// they go into, is bounded as well.
 pub const MAX_CLASS_NAMES: usize = 1 << 18;
+
+/// Most bytes that the lines of a data report may have together, for the same reason. What follows is not passed on.
+pub const MAX_DATA_REPORT: usize = 1 << 16;
 
 impl JobDescription {
     /// The names of classes that are passed on: all of them, or none if they are longer than [`MAX_CLASS_NAMES`].
@@ -32,6 +38,19 @@ impl JobDescription {
         // An empty name takes memory as well.
         let bytes: usize = class_names.iter().map(|name| name.len().max(1)).sum();
         if bytes <= MAX_CLASS_NAMES { class_names } else { Vec::new() }
+    }
+
+    /// The first lines of a data report, as far as they are passed on.
+    pub fn report_within_limit(mut lines: Vec<String>) -> Vec<String> {
+        let mut bytes = 0;
+        // An empty line takes memory as well.
+        let fit = lines.iter().take_while(|line| {
+            bytes += line.len().max(1);
+            bytes <= MAX_DATA_REPORT
+        });
+        let fit = fit.count();
+        lines.truncate(fit);
+        lines
     }
 
     /// Number of samples of a test; 0 if there is no such test.
@@ -44,7 +63,8 @@ impl JobDescription {
         }
     }
 
-    /// The first difference between `self` and `other`, as text with both values; `None` if they are equal.
+    /// The first difference between `self` and `other`, as text with both values; `None` if they are equal but for what
+    /// people are told of the data.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.train_samples != other.train_samples {
             return Some(format!("training samples: {} and {}", self.train_samples, other.train_samples));
@@ -82,5 +102,18 @@ impl JobDescription {
             Some((class, (a, b))) => format!("name of class {class}: {a:?} and {b:?}"),
             None => format!("number of names of classes: {} and {}", ours.len(), theirs.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_lines_of_a_long_data_report_are_passed_on() {
+        let lines = ["short".to_owned(), "x".repeat(MAX_DATA_REPORT - 6), String::new(), String::new()];
+        let passed_on = JobDescription::report_within_limit(lines.to_vec());
+        assert_eq!(passed_on, lines[..3]);
+        assert_eq!(JobDescription::report_within_limit(lines[..2].to_vec()), lines[..2]);
     }
 }

@@ -2,19 +2,23 @@
 //! checked; [`JobFile::validate`] checks the rest and fills in defaults.
 
 mod alpha;
+mod base;
 mod init;
 mod parse;
+mod schedule;
 mod setting;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
-pub use self::init::{Init, InitialJob, RenamedFile};
+pub use self::base::{BaseName, BaseSection, DEFAULT_BETAS, DEFAULT_LION_BETAS};
+pub use self::init::{ImportedFile, Init, InitialJob, Library, MissingStatistics, Naming, Positions};
 pub use self::parse::{parse_parameters, parse_toml};
+pub use self::schedule::{ScheduleName, ScheduleSection};
 pub use self::setting::{Setting, apply_settings};
 use super::{
-    BatchStatistics, ComputeClasses, ExchangeFormat, Labels, MethodName, Minibatch, OnFailure, Parameters,
-    Perturbation, Precision,
+    BatchStatistics, ComputeClasses, DescentGradient, ExchangeFormat, Group, Labels, MethodName, Minibatch,
+    OnFailure, Parameters, Perturbation, Precision,
 };
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
@@ -155,91 +159,24 @@ pub struct OptimizerSection {
     /// Batches per outer step; default same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minibatch: Option<Minibatch>,
+    /// Gradient of the descent; default last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descent: Option<DescentGradient>,
     /// Which gradients update running statistics; default every pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_statistics: Option<BatchStatistics>,
     /// Which gradient the ascents follow; default global.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perturbation: Option<Perturbation>,
+    /// Euclidean norm to which the gradients of descents are clipped; absent means that they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
     /// Optimizer that takes the descents.
     #[serde(default)]
     pub base: BaseSection,
-}
-
-/// Names of the base optimizers in job files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the variants are those of `BaseOptimizer`, documented there")]
-pub enum BaseName {
-    #[default]
-    Sgd,
-    Adamw,
-}
-
-/// Decay rates of AdamW's first and second moment if the job gives none.
-pub const DEFAULT_BETAS: [f64; 2] = [0.9, 0.999];
-
-/// `[optimizer.base]`. Keys that the kind does not use are refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BaseSection {
-    /// Kind of the base optimizer; default sgd.
-    #[serde(default)]
-    pub kind: BaseName,
-    /// Learning rate before the schedule; default 0.1 for sgd, 0.001 for adamw.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lr: Option<f64>,
-    /// sgd: momentum; default 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub momentum: Option<f64>,
-    /// sgd: whether the momentum is Nesterov's; default false.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nesterov: Option<bool>,
-    /// Weight decay; default 0 for sgd, 0.01 for adamw.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f64>,
-    /// adamw: decay rates of the first and second moment; default [`DEFAULT_BETAS`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub betas: Option<[f64; 2]>,
-    /// adamw: added to the denominator; default 1e-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eps: Option<f64>,
-}
-
-/// Names of the schedules in job files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the variants are those of `schedule::Shape`, documented there")]
-pub enum ScheduleName {
-    #[default]
-    Constant,
-    Multistep,
-    Cosine,
-}
-
-/// `[schedule]`: the learning rate over time, in epochs or outer steps, whichever the length is given in. Keys that the
-/// kind does not use are refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleSection {
-    /// Shape after the warm-up; default constant.
-    #[serde(default)]
-    pub kind: ScheduleName,
-    /// multistep: units at which the rate is multiplied by `gamma`; required, rising.
+    /// Tensors that are trained in another way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub milestones: Vec<u64>,
-    /// multistep: factor at each milestone; default 0.1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gamma: Option<f64>,
-    /// cosine: learning rate at the end; default 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_lr: Option<f64>,
-    /// Units of linear warm-up; default 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<u64>,
-    /// Factor of the learning rate in the first unit of the warm-up; default 0.1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warmup_start: Option<f64>,
+    pub groups: Vec<Group>,
 }
 
 /// `[checkpoint]`. A checkpoint is always written after the last outer step.

@@ -15,6 +15,7 @@ pub enum MethodName {
     MultistepSam,
     #[default]
     Lookbehind,
+    Rwp,
 }
 
 impl MethodName {
@@ -27,6 +28,7 @@ impl MethodName {
             MethodName::LookaheadSam => "lookahead_sam",
             MethodName::MultistepSam => "multistep_sam",
             MethodName::Lookbehind => "lookbehind",
+            MethodName::Rwp => "rwp",
         }
     }
 }
@@ -57,7 +59,7 @@ pub enum Method {
         /// Factor of the interpolation at the end.
         alpha: Alpha,
     },
-    /// k ascents, then one descent with the gradient at the last point.
+    /// k ascents, then one descent with the gradient at the last point or the mean of those at all k points.
     MultistepSam {
         /// Norm and length of each ascent.
         ascent: Ascent,
@@ -65,6 +67,8 @@ pub enum Method {
         k: u32,
         /// Whether each ascent has a batch of its own. The descent uses that of the last ascent.
         minibatch: Minibatch,
+        /// Which gradient the descent takes.
+        descent: DescentGradient,
     },
     /// k ascents, each followed by a descent, then interpolation (Mordido et al., ICML 2024).
     Lookbehind {
@@ -76,6 +80,13 @@ pub enum Method {
         alpha: Alpha,
         /// Whether a gradient serves both a descent and the next ascent.
         gradients: InnerGradients,
+    },
+    /// Random weight perturbation: one descent with the gradient at φ + ρ ξ / ‖ξ‖, ξ standard normal and drawn anew for
+    /// each outer step (after Li et al., TMLR 2024). A control for the methods with ascents: as far away, in a direction
+    /// that costs no gradient.
+    Rwp {
+        /// Length ρ of the perturbation, over all parameters.
+        rho: f64,
     },
 }
 
@@ -92,14 +103,23 @@ impl Method {
             Method::LookaheadSam { ascent, k, alpha } => {
                 (Name::LookaheadSam, Some(ascent), Some(k), Some(alpha), Minibatch::Switch)
             }
-            Method::MultistepSam { ascent, k, minibatch } => {
+            Method::MultistepSam { ascent, k, minibatch, .. } => {
                 (Name::MultistepSam, Some(ascent), Some(k), None, minibatch)
             }
             Method::Lookbehind { ascent, k, alpha, gradients } => {
                 (Name::Lookbehind, Some(ascent), Some(k), Some(alpha), gradients.minibatch())
             }
+            Method::Rwp { .. } => (Name::Rwp, None, None, None, Minibatch::Same),
         };
         MethodParts { name, ascent, k, alpha, minibatch }
+    }
+
+    /// Length ρ of an ascent or of a random perturbation; `None` for methods whose gradients are at unperturbed weights.
+    pub fn rho(&self) -> Option<f64> {
+        match *self {
+            Method::Rwp { rho } => Some(rho),
+            _ => self.parts().ascent.map(|ascent| ascent.rho),
+        }
     }
 
     /// Batches of a full outer step: one, or one for each inner step.
@@ -184,6 +204,17 @@ impl InnerGradients {
             InnerGradients::Reference(minibatch) => minibatch,
         }
     }
+}
+
+/// Which gradient the descent of Multistep-SAM takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DescentGradient {
+    /// That at the last point.
+    #[default]
+    Last,
+    /// The mean of those at all k points.
+    Mean,
 }
 
 /// Which batches the inner steps of one outer step use.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::groups::Groups;
 use super::method::Method;
 use crate::digest::Digest;
 pub use crate::exchange_format::ExchangeFormat;
 use crate::ids::JobId;
 pub use crate::sampling::Length;
-pub use crate::schedule::Schedule;
+pub use crate::schedule::{Schedule, Unit};
 
 /// Parameters of a model or data set, which only workers interpret.
 pub type Parameters = Map<String, Value>;
@@ -177,7 +178,7 @@ pub struct ResourcesSpec {
 }
 
 /// Method and base optimizer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerSpec {
     /// Method with its parameters.
     pub method: Method,
@@ -185,6 +186,11 @@ pub struct OptimizerSpec {
     pub batch_statistics: BatchStatistics,
     /// Optimizer that takes the descents.
     pub base: BaseOptimizer,
+    /// Euclidean norm over all trained parameters to which the gradients of descents are clipped, as PyTorch's
+    /// `clip_grad_norm_` does; `None` means that they are not. Ascents are not affected.
+    pub clip_norm: Option<f64>,
+    /// Tensors that are trained in another way.
+    pub groups: Groups,
 }
 
 /// Which gradients update running statistics.
@@ -196,6 +202,8 @@ pub enum BatchStatistics {
     EveryPass,
     /// Only gradients at unperturbed weights.
     Unperturbed,
+    /// None: running statistics keep their initial values, and training normalises with them.
+    Frozen,
 }
 
 /// The optimizer that takes the descents.
@@ -212,6 +220,17 @@ pub enum BaseOptimizer {
         /// Times the weights, it is added to the gradient.
         weight_decay: f64,
     },
+    /// Adam (Kingma & Ba, ICLR 2015), as PyTorch defines it.
+    Adam {
+        /// Learning rate before the schedule.
+        lr: f64,
+        /// Decay rates of the first and second moment, each in [0, 1).
+        betas: [f64; 2],
+        /// Added to the denominator, above 0.
+        eps: f64,
+        /// Times the weights, it is added to the gradient.
+        weight_decay: f64,
+    },
     /// Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019), as PyTorch defines it.
     AdamW {
         /// Learning rate before the schedule.
@@ -223,13 +242,36 @@ pub enum BaseOptimizer {
         /// Times learning rate and weights, it is subtracted from the weights.
         weight_decay: f64,
     },
+    /// Lion (Chen et al., NeurIPS 2023, algorithm 2): a step is the sign of an average of momentum and gradient.
+    Lion {
+        /// Learning rate before the schedule.
+        lr: f64,
+        /// Share of the momentum in a step, and decay rate of the momentum, each in [0, 1).
+        betas: [f64; 2],
+        /// Times learning rate and weights, it is subtracted from the weights.
+        weight_decay: f64,
+    },
 }
 
 impl BaseOptimizer {
     /// Learning rate before the schedule.
     pub fn lr(&self) -> f64 {
         match *self {
-            BaseOptimizer::Sgd { lr, .. } | BaseOptimizer::AdamW { lr, .. } => lr,
+            BaseOptimizer::Sgd { lr, .. }
+            | BaseOptimizer::Adam { lr, .. }
+            | BaseOptimizer::AdamW { lr, .. }
+            | BaseOptimizer::Lion { lr, .. } => lr,
         }
+    }
+
+    /// The same optimizer with another weight decay.
+    #[must_use]
+    pub fn with_weight_decay(mut self, decay: f64) -> Self {
+        let (BaseOptimizer::Sgd { weight_decay, .. }
+        | BaseOptimizer::Adam { weight_decay, .. }
+        | BaseOptimizer::AdamW { weight_decay, .. }
+        | BaseOptimizer::Lion { weight_decay, .. }) = &mut self;
+        *weight_decay = decay;
+        self
     }
 }

@@ -1,3 +1,5 @@
+mod perturbation;
+
 use std::time::Duration;
 
 use super::*;
@@ -113,7 +115,38 @@ fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
     assert_eq!(path("init = { file = \"a\", job = \"j0123abcd\" }"), "model.init");
     assert_eq!(path("init = { file = \"a\", continues = true }"), "model.init");
     assert_eq!(path("init = { job = \"j0123abcd\", strip_prefix = \"a.\" }"), "model.init");
-    assert_eq!(path("init = { file = \"a\", strip_prefix = \"a.\" }"), "model.init.strip_prefix");
+    assert_eq!(path("init = { job = \"j0123abcd\", fresh = [\"head\"] }"), "model.init");
+    assert_eq!(path("init = { file = \"a\", strip_prefix = \"a.\" }"), "model.init.file");
+    assert_eq!(path("init = { file = \"a\", names = \"tim\" }"), "model.init.names");
+    assert_eq!(path("init = { file = \"a\", positions = \"stretch\" }"), "model.init.positions");
+}
+
+#[test]
+fn a_file_of_another_program_is_described_by_its_section() {
+    let section = "[model.init]\nfile = \"a.safetensors\"\nstrip_prefix = \"module.\"\nnames = \"huggingface\"\n\
+                   fresh = [\"head\"]\ndrop = [\"extra\"]\nmissing_statistics = \"initial\"\npositions = \"resample\"\n";
+    let init = |section: &str| {
+        let text = SMALL.replace("[data]", &format!("{section}[data]"));
+        parse_toml(&text).expect("a job file").model.init.expect("initial weights")
+    };
+    let expected = ImportedFile {
+        file: "a.safetensors".to_owned(),
+        strip_prefix: "module.".to_owned(),
+        names: Some(Naming::Library(Library::HuggingFace)),
+        fresh: vec!["head".to_owned()],
+        drop: vec!["extra".to_owned()],
+        missing_statistics: MissingStatistics::Initial,
+        positions: Positions::Resample,
+    };
+    assert_eq!(init(section), Init::Imported(expected));
+    let replaced = init("init = { file = \"a\", names = { fc = \"linear\" } }\n");
+    let names = [("fc".to_owned(), "linear".to_owned())].into();
+    let expected = ImportedFile {
+        file: "a".to_owned(),
+        names: Some(Naming::Replaced(names)),
+        ..ImportedFile::default()
+    };
+    assert_eq!(replaced, Init::Imported(expected));
 }
 
 #[test]
@@ -176,32 +209,26 @@ fn keys_that_a_method_does_not_use_are_refused() {
     assert_eq!(path("method = \"lookahead\"\nascent = \"sam\""), "optimizer.ascent");
     assert_eq!(path("method = \"lookahead_sam\"\nminibatch = \"same\""), "optimizer.minibatch");
     assert_eq!(path("method = \"multistep_sam\"\ngradients = \"reuse\""), "optimizer.gradients");
+    for key in [
+        "ascent = \"sam\"",
+        "k = 2",
+        "eta = 0.1",
+        "alpha = 0.5",
+        "gradients = \"reuse\"",
+        "minibatch = \"same\"",
+        "perturbation = \"global\"",
+        "descent = \"mean\"",
+    ] {
+        let name = key.split(' ').next().expect("a name");
+        assert_eq!(path(&format!("method = \"rwp\"\n{key}")), format!("optimizer.{name}"));
+    }
+    assert!(with("method = \"rwp\"\nrho = 0.5").is_ok(), "the length of the perturbation");
+    assert_eq!(path("method = \"rwp\"\nrho = 0"), "optimizer.rho");
+    assert_eq!(path("method = \"lookbehind\"\ndescent = \"last\""), "optimizer.descent");
+    let switching = "method = \"multistep_sam\"\nminibatch = \"switch\"\ndescent =";
+    assert_eq!(path(&format!("{switching} \"mean\"")), "optimizer.descent");
+    assert!(with(&format!("{switching} \"last\"")).is_ok(), "the default");
     assert!(with("method = \"sam\"\nk = 1\nalpha = 1.0").is_ok(), "sam is the family at k = 1 and alpha = 1");
-}
-
-#[test]
-fn a_job_says_whether_its_shards_climb_by_themselves() {
-    let with = |lines: &str| parse(&SMALL.replace("k = 5\nalpha = \"adaptive\"", lines));
-    let perturbation = |lines: &str| {
-        let parts = with(lines).expect("a valid job").optimizer.method.parts();
-        parts.ascent.expect("a method with ascents").perturbation
-    };
-    assert_eq!(perturbation("k = 5"), Perturbation::Global);
-    for method in ["sam", "multistep_sam", "lookahead_sam", "lookbehind"] {
-        let lines = format!("method = \"{method}\"\nperturbation = \"shard\"");
-        assert_eq!(perturbation(&lines), Perturbation::Shard, "{method}");
-    }
-    let refused = |lines: &str| with(lines).expect_err("an impossible job");
-    for method in ["sgd", "lookahead"] {
-        let error = refused(&format!("method = \"{method}\"\nperturbation = \"shard\""));
-        assert_eq!(error.path, "optimizer.perturbation");
-    }
-    for switching in ["method = \"multistep_sam\"", "gradients = \"reference\""] {
-        let error = refused(&format!("{switching}\nminibatch = \"switch\"\nperturbation = \"shard\""));
-        assert_eq!(error.path, "optimizer.minibatch");
-        assert!(error.problem.contains("perturbation = \"shard\""), "{error}");
-    }
-    assert_eq!(refused("perturbation = \"sample\"").path, "optimizer.perturbation");
 }
 
 #[test]

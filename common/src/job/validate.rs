@@ -137,9 +137,9 @@ impl ModelSection {
     fn validate(&self) -> Checked<ModelSpec> {
         let init = match &self.init {
             Some(Init::File(path)) => Some(InitSpec::File(init_digest(path)?)),
-            Some(Init::Renamed(_)) => {
-                let problem = "the client takes the prefix off and passes on the digest of the result";
-                return Err(JobError::new("model.init.strip_prefix", problem));
+            Some(Init::Imported(_)) => {
+                let problem = "the client converts the file and passes on the digest of the result";
+                return Err(JobError::new("model.init.file", problem));
             }
             Some(Init::Job(from)) => Some(initial_job(from)?),
             None => None,

@@ -54,14 +54,6 @@ pub enum ModelFileError {
         /// The names that the file has, and which key of the job file mends it, if one does.
         found: String,
     },
-    /// No name has the prefix that is to be taken off.
-    #[error("no tensor has a name that begins with {prefix:?}; the file has {found}")]
-    NoPrefix {
-        /// The prefix.
-        prefix: String,
-        /// Names that the file has.
-        found: String,
-    },
     /// The file holds a tensor that the model does not have.
     #[error("tensor {name:?}: the model has none of that name")]
     Unknown {

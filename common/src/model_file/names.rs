@@ -1,10 +1,8 @@
 //! Names of tensors in files that others wrote: what explains that one is missing, and how it is mended.
 
-use std::collections::BTreeMap;
-
 use safetensors::SafeTensors;
 
-use super::{ModelFileError, shorten};
+use super::shorten;
 use crate::layout::Layout;
 
 /// Most names that an error lists.
@@ -33,24 +31,4 @@ pub(super) fn explained(file: &SafeTensors<'_>, layout: &Layout, missing: &str) 
         }
     };
     format!("{listed}{more}{mended}")
-}
-
-/// The file with a prefix taken off the names that begin with it; tensors with other names are left out.
-///
-/// # Errors
-/// If the file is damaged, or no name begins with the prefix.
-pub fn without_prefix(bytes: &[u8], prefix: &str) -> Result<Vec<u8>, ModelFileError> {
-    let file = SafeTensors::deserialize(bytes)?;
-    let renamed: BTreeMap<String, _> = file
-        .iter()
-        .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor)))
-        .collect();
-    if renamed.is_empty() {
-        let mut names = file.names();
-        names.sort_unstable();
-        let listed: Vec<_> = names.iter().take(LISTED).map(|name| format!("{:?}", shorten(name))).collect();
-        let (prefix, found) = (shorten(prefix), listed.join(", "));
-        return Err(ModelFileError::NoPrefix { prefix, found });
-    }
-    Ok(safetensors::serialize(renamed, None)?)
 }

@@ -125,7 +125,7 @@ fn values_that_are_not_finite_are_refused_with_their_place() {
 }
 
 #[test]
-fn a_prefix_that_explains_what_is_missing_is_named_and_can_be_taken_off() {
+fn a_prefix_that_explains_what_is_missing_is_named() {
     let file = written();
     let tensors = SafeTensors::deserialize(&file).expect("a faultless file");
     for prefix in ["module.", "_orig_mod.", "model.", "any.other."] {
@@ -138,25 +138,43 @@ fn a_prefix_that_explains_what_is_missing_is_named_and_can_be_taken_off() {
              \"{prefix}layers.0.weight\"; model.init = {{ file = \"...\", strip_prefix = {prefix:?} }} takes the prefix off"
         );
         assert!(error.ends_with(&expected), "{error}");
-        let mended = without_prefix(&renamed, prefix).expect("a file with the prefix");
-        assert_eq!(read(&mended, &layout()).expect("the names of the model"), weights());
-        let other = without_prefix(&renamed, "net.").expect_err("a file without the prefix").to_string();
-        assert!(other.starts_with("no tensor has a name that begins with \"net.\"; the file has"), "{other}");
     }
-    let partly = without_prefix(&file, "layers.").expect("some names have it");
-    let error = read(&partly, &layout()).expect_err("a part of the model").to_string();
-    assert_eq!(error, "tensor \"layers.0.weight\": missing; the file has \"0.bias\", \"0.weight\"");
 }
 
 #[test]
-fn names_of_classes_are_in_the_metadata_whatever_their_signs() {
+fn a_file_gets_more_metadata_and_keeps_everything_else() {
+    let names = ["cat".to_owned(), "dog".to_owned()];
+    let classes = BTreeMap::from([(CLASSES, list_text(&names)), (JOB, "old".to_owned())]);
+    let first = to_bytes(&layout(), &weights(), &classes).expect("a layout");
+    let both =
+        with_metadata(&first, &BTreeMap::from([(JOB, "name = \"a\"".to_owned())])).expect("a faultless file");
+    assert_eq!(read(&both, &layout()).expect("the same tensors"), weights());
+    assert_eq!(class_names(&both).expect("names"), names);
+    assert_eq!(metadata(&both, JOB).expect("metadata").as_deref(), Some("name = \"a\""));
+    assert_eq!(metadata(&both, "other").expect("metadata"), None);
+    let same = with_metadata(&both, &BTreeMap::new()).expect("a faultless file");
+    assert!(same == both, "other bytes for the same content");
+}
+
+#[test]
+fn the_bytes_of_a_file_are_those_that_are_written() {
+    let bytes = to_bytes(&layout(), &weights(), &BTreeMap::new()).expect("a layout");
+    assert!(bytes == written(), "another file");
+}
+
+#[test]
+fn names_of_classes_and_the_data_report_are_in_the_metadata_whatever_their_signs() {
     let names = ["1", "10", "a \"b\"", "Ä\u{1f415}"].map(str::to_owned).to_vec();
     let path = std::env::temp_dir().join(format!("model-file-test-names-{:?}", std::thread::current().id()));
-    let metadata = BTreeMap::from([(CLASSES, classes_text(&names))]);
+    let report = ["2 training samples", "left out: 1 (\"\u{1}\")"].map(str::to_owned).to_vec();
+    let metadata = BTreeMap::from([(CLASSES, list_text(&names)), (DATA, list_text(&report))]);
     write(&path, &layout(), &weights(), &metadata).expect("a writable folder");
     let bytes = std::fs::read(&path).expect("the file just written");
     std::fs::remove_file(&path).expect("the file just read");
     assert_eq!(class_names(&bytes).expect("a faultless file"), names);
-    assert_eq!(class_names(&written()).expect("a faultless file"), [] as [&str; 0]);
+    assert_eq!(data_report(&bytes).expect("a faultless file"), report);
+    for list in [class_names, data_report] {
+        assert_eq!(list(&written()).expect("a faultless file"), [] as [&str; 0]);
+    }
     assert_eq!(read(&bytes, &layout()).expect("a faultless file"), weights());
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::elementwise::GRAIN;
 use crate::flat_buffer::FlatBuffer;
+use crate::job::{Groups, TensorRule};
 use crate::layout::Layout;
 
 /// Most elements in a block.
@@ -25,18 +26,31 @@ pub(super) struct Block {
     pub(super) tensor: usize,
     /// Whether adaptive ascents scale the tensor: true if its name contains `weight`.
     pub(super) scaled: bool,
+    /// Whether the tensor is perturbed.
+    pub(super) ascends: bool,
+    /// Which of the kinds of tensors it is, for its descents; `None` if it is frozen.
+    pub(super) kind: Option<usize>,
 }
 
-/// The blocks of a layout's parameters, in order and without gaps.
-pub(super) fn blocks_of(layout: &Layout) -> Vec<Block> {
-    let mut blocks = Vec::new();
+/// The blocks of a layout's parameters, in order and without gaps, and the kinds of tensors that are trained in
+/// different ways.
+pub(super) fn blocks_of(layout: &Layout, groups: &Groups) -> (Vec<Block>, Vec<TensorRule>) {
+    let (mut blocks, mut kinds) = (Vec::new(), Vec::new());
     for (tensor, entry) in layout.parameter_entries().enumerate() {
         let scaled = entry.spec.name.contains("weight");
+        let rule = groups.rule(&entry.spec);
+        let kind = (!rule.frozen).then(|| {
+            kinds.iter().position(|known| *known == rule).unwrap_or_else(|| {
+                kinds.push(rule);
+                kinds.len() - 1
+            })
+        });
         for start in entry.range.clone().step_by(BLOCK) {
-            blocks.push(Block { start, len: BLOCK.min(entry.range.end - start), tensor, scaled });
+            let len = BLOCK.min(entry.range.end - start);
+            blocks.push(Block { start, len, tensor, scaled, ascends: rule.ascends, kind });
         }
     }
-    blocks
+    (blocks, kinds)
 }
 
 /// One or several arrays that can be cut at the same index.

@@ -9,6 +9,7 @@ use crate::partial::Partial;
 pub(super) struct Check<'a> {
     /// Number of the gradient within the outer step, from 0, for error messages.
     pub(super) gradient: u32,
+    /// The layout of what is checked: of the model, or of its gradients.
     pub(super) layout: &'a Layout,
 }
 

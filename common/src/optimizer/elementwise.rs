@@ -6,7 +6,11 @@
 //! is not part of a job's compute class. All slices that one function takes must have the same length. The loops are
 //! simple enough for the compiler to vectorise them.
 
+mod adaptive;
+
 use rayon::prelude::*;
+
+pub use self::adaptive::{AdamStep, LionStep, adam, adamw, lion};
 
 /// Elements per task. Arrays of at most this size stay on the caller's thread, because waking another thread takes as
 /// long as going through this many elements.
@@ -122,36 +126,6 @@ pub fn sgd_with_momentum(weights: &mut [f32], gradient: &[f32], momentum: &mut [
         let d = g + step.weight_decay * *w;
         *b = mu * *b + d;
         *w -= step.lr * if step.nesterov { d + mu * *b } else { *b };
-    }
-}
-
-/// Factors of one step of AdamW.
-#[derive(Clone, Copy, Debug)]
-pub struct AdamWStep {
-    /// Learning rate divided by the bias correction of the first moment.
-    pub step_size: f32,
-    /// Learning rate times weight decay.
-    pub decay: f32,
-    /// Weight of a new gradient in the first moment: 1 − β₁.
-    pub first: f32,
-    /// Weight of a new square in the second moment: 1 − β₂.
-    pub second: f32,
-    /// Square root of the bias correction of the second moment.
-    pub correction: f32,
-    /// Added to the denominator.
-    pub eps: f32,
-}
-
-/// AdamW: `m += (1−β₁)(g − m)`, `v += (1−β₂)(g² − v)`, `w −= lr λ w + step·m / (√v / correction + ε)`.
-///
-/// The averages are written as steps towards the new value, and the decay as part of the step. Otherwise small factors
-/// would be added to 1 or subtracted from it, and their rounding errors would be relative to 1.
-pub fn adamw(weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], step: AdamWStep) {
-    for (((w, g), m), v) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
-        *m += step.first * (g - *m);
-        *v += step.second * (g * g - *v);
-        let direction = *m / (v.sqrt() / step.correction + step.eps);
-        *w -= step.decay * *w + step.step_size * direction;
     }
 }
 

@@ -34,6 +34,8 @@ pub struct OuterStepReport {
     pub learning_rate: f64,
     /// Interpolation factor: the mean over the tensors if it is adaptive, 1 for methods that do not interpolate.
     pub alpha: f64,
+    /// The least and the greatest factor of a tensor, if it is adaptive.
+    pub alpha_range: Option<[f64; 2]>,
 }
 
 /// Why a gradient was refused. The optimizer is unchanged, with one exception: if the weights have overflowed in the

@@ -5,16 +5,18 @@
 //! perturbed weights, and L is the mean loss over a batch. An outer step begins with f = φ′ = φ, and
 //!
 //! - ε(g) = ρ · T²g / (‖T g‖ + 1e-16) is an ascent, with T = 1 or, adaptive, T = |φ′| + η (`elementwise`, `update`);
-//! - base(f, g) is a step of the base optimizer, SGD or AdamW, whose state persists over all outer steps (`base`);
+//! - base(f, g) is a step of the base optimizer, such as SGD or AdamW, whose state persists over all outer steps (`base`);
 //! - φ = φ + α (f − φ) ends the outer step, with a fixed α or one for each tensor (`interpolation`).
 
 mod lookahead;
 mod lookahead_sam;
 mod lookbehind;
 mod multistep_sam;
+mod rwp;
 mod sam;
 mod sgd;
 
+pub(super) use self::rwp::direction;
 use super::visit::Visit;
 use crate::job::{Alpha, InnerGradients, Method, Minibatch, Perturbation};
 
@@ -25,7 +27,8 @@ fn gradients(method: &Method, inner_steps: u32) -> Vec<GradientUse> {
         Method::Sam { .. } => sam::gradients(0).to_vec(),
         Method::Lookahead { .. } => lookahead::gradients(inner_steps),
         Method::LookaheadSam { .. } => lookahead_sam::gradients(inner_steps),
-        Method::MultistepSam { .. } => multistep_sam::gradients(inner_steps),
+        Method::MultistepSam { descent, .. } => multistep_sam::gradients(inner_steps, *descent),
+        Method::Rwp { .. } => rwp::gradients(),
         Method::Lookbehind { gradients: InnerGradients::Reuse, .. } => lookbehind::reused(inner_steps),
         // A visit has each gradient once: the second computation would give the same bytes.
         Method::Lookbehind { ascent, .. } if ascent.perturbation == Perturbation::Shard => {
@@ -55,13 +58,15 @@ pub fn requests_per_outer_step(method: &Method) -> u64 {
     Visit::of(method).map_or(gradients, |visit| gradients / u64::from(visit.gradients()))
 }
 
-/// Numbers of gradients and of descents in a path of the method: from unperturbed weights up to where perturbed weights
-/// begin anew, or to the end of the outer step. All paths of a method are alike, and the descents come last.
+/// Numbers of gradients and of those that descend, alone or in a mean, in a path of the method: from unperturbed weights up
+/// to where perturbed weights begin anew, or to the end of the outer step. All paths of a method are alike, and the
+/// gradients that descend come last.
 pub(super) fn visited(method: &Method) -> (u32, u32) {
     let gradients = gradients(method, method.parts().inner_steps());
     let ends = |(index, gradient): (usize, &GradientUse)| index > 0 && gradient.at == WeightSet::Fast;
     let length = gradients.iter().enumerate().position(ends).unwrap_or(gradients.len());
-    let descents = gradients.iter().take(length).filter(|gradient| gradient.descends).count();
+    let descents =
+        gradients.iter().take(length).filter(|gradient| gradient.descends || gradient.averaged).count();
     (length as u32, descents as u32)
 }
 
@@ -85,17 +90,19 @@ pub(super) struct GradientUse {
     pub(super) ascends: bool,
     /// Whether the base optimizer takes a descent with it.
     pub(super) descends: bool,
+    /// Whether the next descent is with the mean of it and the gradients after it.
+    pub(super) averaged: bool,
 }
 
 impl GradientUse {
     /// A gradient at the fast weights, on the batch of inner step `inner`, without any use yet.
     fn at_fast(inner: u32) -> Self {
-        Self { inner, at: WeightSet::Fast, ascends: false, descends: false }
+        Self { inner, at: WeightSet::Fast, ascends: false, descends: false, averaged: false }
     }
 
     /// A gradient at the perturbed weights, on the batch of inner step `inner`, without any use yet.
     fn at_perturbed(inner: u32) -> Self {
-        Self { inner, at: WeightSet::Perturbed, ascends: false, descends: false }
+        Self { inner, at: WeightSet::Perturbed, ascends: false, descends: false, averaged: false }
     }
 
     /// The same gradient with an ascent: φ′ = the weights at which it was computed + ε(g).
@@ -106,6 +113,11 @@ impl GradientUse {
     /// The same gradient with a descent: f = base(f, g).
     fn descends(self) -> Self {
         Self { descends: true, ..self }
+    }
+
+    /// The same gradient as a part of the mean with which the next descent is.
+    fn averaged(self) -> Self {
+        Self { averaged: true, ..self }
     }
 
     /// Number of forward passes of the published reference code that the gradient replaces: one for each use.

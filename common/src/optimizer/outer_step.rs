@@ -1,5 +1,6 @@
 //! Progress of an optimizer within an outer step.
 
+use super::interpolation::Interpolated;
 use super::messages::{GradientRequest, OuterStepReport};
 use super::methods::{GradientSchedule, GradientUse};
 use crate::job::Alpha;
@@ -42,13 +43,14 @@ impl OuterStep {
     }
 
     /// The measurements, after the last gradient.
-    pub(super) fn report(&self, alpha: f64) -> OuterStepReport {
+    pub(super) fn report(&self, alpha: &Interpolated) -> OuterStepReport {
         OuterStepReport {
             gradients: self.index + 1,
             inner_steps: self.schedule.inner_steps,
             gradient_norm: self.gradient_norm,
             learning_rate: self.lr,
-            alpha,
+            alpha: alpha.mean,
+            alpha_range: alpha.range,
         }
     }
 

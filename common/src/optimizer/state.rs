@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::base::buffer_names;
 use crate::flat_buffer::FlatBuffer;
-use crate::job::BaseOptimizer;
+use crate::job::{BaseOptimizer, GroupError};
 use crate::layout::Layout;
 use crate::model_state::{ModelState, Weights};
 
@@ -16,7 +16,7 @@ pub struct OptimizerState {
     /// Slow weights and running statistics.
     pub weights: Weights,
     /// The base optimizer's buffers by name, each as long as the parameters: `momentum` for SGD with momentum,
-    /// `first_moment` and `second_moment` for AdamW, none for SGD without momentum.
+    /// `first_moment` for Lion, `first_moment` and `second_moment` for Adam and AdamW, none for SGD without momentum.
     pub buffers: BTreeMap<String, Arc<FlatBuffer>>,
     /// Descents that the base optimizer has taken since the job began.
     pub steps: u64,
@@ -35,6 +35,9 @@ pub enum StateError {
         /// Length according to the layout.
         expected: usize,
     },
+    /// The job's groups do not fit the layout.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
     /// The state lacks a buffer of the base optimizer.
     #[error("optimizer state: the base optimizer's buffer {name:?} is missing")]
     Missing {

@@ -33,6 +33,7 @@ impl RunningStatistics {
         }
         let unperturbed = index == 0 || gradient.at == WeightSet::Fast;
         let times = match self.counted {
+            BatchStatistics::Frozen => 0,
             BatchStatistics::Unperturbed if !unperturbed => 0,
             _ => gradient.replaced_passes(),
         };

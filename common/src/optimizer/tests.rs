@@ -1,9 +1,13 @@
 //! Tests of whole outer steps: results that must be equal to the last bit, and what is refused.
 
 use super::*;
-use crate::job::{Ascent, BaseOptimizer, BatchStatistics, InnerGradients, Minibatch, Perturbation};
+use crate::job::{
+    Alpha, Ascent, BaseOptimizer, BatchStatistics, DescentGradient, Group, Groups, InnerGradients, Minibatch,
+    Perturbation,
+};
 use crate::layout::{TensorKind, TensorSpec};
 
+pub(super) const SEED: u64 = 3;
 pub(super) const SAM: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
 pub(super) const ASAM: Ascent = Ascent { rho: 0.5, eta: Some(0.01), perturbation: Perturbation::Global };
 pub(super) const SGD: BaseOptimizer =
@@ -14,21 +18,41 @@ const SAME: InnerGradients = InnerGradients::Reference(Minibatch::Same);
 const SWITCH: InnerGradients = InnerGradients::Reference(Minibatch::Switch);
 
 pub(super) fn spec(method: Method, base: BaseOptimizer) -> OptimizerSpec {
-    OptimizerSpec { method, batch_statistics: BatchStatistics::EveryPass, base }
+    let (batch_statistics, groups) = (BatchStatistics::EveryPass, Groups::default());
+    OptimizerSpec { method, batch_statistics, base, clip_norm: None, groups }
+}
+
+/// The same with a frozen tensor, one that is not perturbed, one with a learning rate and a decay of its own, frozen batch
+/// statistics, and gradients that are clipped.
+pub(super) fn grouped(spec: OptimizerSpec) -> OptimizerSpec {
+    let group = |name: &str| Group { tensors: vec![name.to_owned()], ..Group::default() };
+    let ascent = spec.method.parts().ascent.map(|_| false);
+    let list = vec![
+        Group { frozen: Some(true), ..group("b.*") },
+        Group { ascent, ..group("norm.*") },
+        Group { lr_factor: Some(0.5), weight_decay: Some(0.1), ..group("c.*") },
+    ];
+    let groups = Groups { list, decay_biases_and_norms: false };
+    OptimizerSpec { batch_statistics: BatchStatistics::Frozen, clip_norm: Some(0.5), groups, ..spec }
 }
 
 fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -> Method {
     Method::Lookbehind { ascent, k, alpha, gradients }
 }
 
+fn mean_multistep(ascent: Ascent, k: u32) -> Method {
+    Method::MultistepSam { ascent, k, minibatch: Minibatch::Same, descent: DescentGradient::Mean }
+}
+
 /// Every method with several choices of its options.
 fn family() -> Vec<OptimizerSpec> {
-    let mut methods = vec![Method::Sgd];
+    let mut methods = vec![Method::Sgd, Method::Rwp { rho: 0.5 }];
     for ascent in [SAM, ASAM] {
         methods.push(Method::Sam { ascent });
         for minibatch in [Minibatch::Same, Minibatch::Switch] {
-            methods.push(Method::MultistepSam { ascent, k: 3, minibatch });
+            methods.push(Method::MultistepSam { ascent, k: 3, minibatch, descent: DescentGradient::Last });
         }
+        methods.push(mean_multistep(ascent, 3));
         for alpha in [Alpha::Static(0.5), Alpha::Static(1.0), Alpha::Adaptive] {
             methods.push(Method::Lookahead { k: 3, alpha });
             methods.push(Method::LookaheadSam { ascent, k: 3, alpha });
@@ -38,7 +62,8 @@ fn family() -> Vec<OptimizerSpec> {
             );
         }
     }
-    methods.into_iter().flat_map(|method| [SGD, ADAMW].map(|base| spec(method, base))).collect()
+    let specs = methods.into_iter().flat_map(|method| [SGD, ADAMW].map(|base| spec(method, base)));
+    specs.flat_map(|spec| [spec.clone(), grouped(spec)]).collect()
 }
 
 /// Tensors of very different sizes, together large enough for several threads.
@@ -78,6 +103,11 @@ pub(super) fn gradient(weights: &[f32], batch: u64) -> FlatBuffer {
     weights.iter().enumerate().map(well).collect::<Vec<_>>().into()
 }
 
+/// A gradient of the tensors that an optimizer trains.
+pub(super) fn trained_gradient(trained: &Trained, weights: &[f32], batch: u64) -> FlatBuffer {
+    trained.of_all(&gradient(weights, batch))
+}
+
 pub(super) fn batch_statistics(weights: &[f32], layout: &Layout) -> FlatBuffer {
     weights[..layout.statistics()].to_vec().into()
 }
@@ -87,8 +117,8 @@ fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepR
     let mut request = optimizer.begin(batches, 0.1);
     loop {
         let weights = optimizer.weights();
-        let gradient = gradient(&weights, first + u64::from(request.batch));
-        let statistics = batch_statistics(&weights, &optimizer.layout);
+        let gradient = trained_gradient(&optimizer.trained, &weights, first + u64::from(request.batch));
+        let statistics = batch_statistics(&weights, &optimizer.trained.gradients);
         drop(weights);
         match optimizer.absorb(gradient, &statistics).expect("a finite gradient") {
             Next::Gradient(next) => request = next,
@@ -100,7 +130,7 @@ fn outer_step(optimizer: &mut Optimizer, batches: u32, first: u64) -> OuterStepR
 fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     let layout = layout();
     let initial = initial(&layout);
-    Optimizer::new(spec, layout, initial).expect("flat buffers that fit")
+    Optimizer::new(spec, SEED, layout, initial).expect("flat buffers that fit")
 }
 
 /// The state after some outer steps, the last of which has fewer batches than a full one.
@@ -149,7 +179,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
 #[test]
 fn a_restored_optimizer_goes_on_to_the_same_bits() {
     for spec in family() {
-        let mut restored = Optimizer::restore(&spec, layout(), state_after(&spec, 1)).expect("its own state");
+        let mut restored =
+            Optimizer::restore(&spec, SEED, layout(), state_after(&spec, 1)).expect("its own state");
         let mut continued = optimizer(&spec);
         outer_step(&mut continued, 2, 0);
         for step in 1..4 {
@@ -175,8 +206,9 @@ fn what_readers_hold_never_changes_and_their_holding_changes_nothing() {
                 hold(optimizer.slow());
                 hold(optimizer.statistics());
                 let weights = optimizer.weights();
-                let gradient = gradient(&weights, 3 * step + u64::from(request.batch));
-                let statistics = batch_statistics(&weights, &optimizer.layout);
+                let batch = 3 * step + u64::from(request.batch);
+                let gradient = trained_gradient(&optimizer.trained, &weights, batch);
+                let statistics = batch_statistics(&weights, &optimizer.trained.gradients);
                 match optimizer.absorb(gradient, &statistics).expect("a finite gradient") {
                     Next::Gradient(next) => request = next,
                     Next::Finished(_) => break,
@@ -197,13 +229,66 @@ fn methods_that_are_the_same_at_one_inner_step_give_the_same_bits() {
         for method in [
             lookbehind(ascent, 1, one, InnerGradients::Reuse),
             Method::LookaheadSam { ascent, k: 1, alpha: one },
-            Method::MultistepSam { ascent, k: 1, minibatch: Minibatch::Same },
+            Method::MultistepSam { ascent, k: 1, minibatch: Minibatch::Same, descent: DescentGradient::Last },
+            mean_multistep(ascent, 1),
         ] {
             assert!(state_after(&spec(method, SGD), 3) == sam, "{method:?}");
         }
     }
     let sgd = state_after(&spec(Method::Sgd, ADAMW), 3);
     assert!(state_after(&spec(Method::Lookahead { k: 1, alpha: one }, ADAMW), 3) == sgd);
+}
+
+/// The length is that of the ascent of SAM with the same ρ; seed and descent decide on the direction and nothing else does.
+#[test]
+fn a_random_perturbation_has_its_length_and_is_drawn_anew_for_each_descent() {
+    const RHO: f64 = 0.5;
+    let spec = spec(Method::Rwp { rho: RHO }, SGD);
+    let moved = |optimizer: &mut Optimizer| -> Vec<f64> {
+        let slow = Arc::clone(optimizer.slow());
+        optimizer.begin(1, 0.1);
+        let perturbed = optimizer.weights();
+        perturbed.iter().zip(&slow[..]).map(|(p, w)| f64::from(*p) - f64::from(*w)).collect()
+    };
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    let mut first = optimizer(&spec);
+    let one = moved(&mut first);
+    assert!((dot(&one, &one).sqrt() - RHO).abs() < 1e-4 * RHO, "{}", dot(&one, &one).sqrt());
+    assert!(one == moved(&mut optimizer(&spec)), "another optimizer with the same seed");
+    let other = Optimizer::new(&spec, SEED + 1, layout(), initial(&layout()));
+    outer_step(&mut first, 1, 0);
+    let mut restored = Optimizer::restore(&spec, SEED, layout(), first.state()).expect("its own state");
+    let next = moved(&mut first);
+    assert!(next == moved(&mut restored), "an optimizer that goes on from a state");
+    // Independent directions of n values have a cosine of about 1/√n.
+    for another in [next, moved(&mut other.expect("flat buffers that fit"))] {
+        assert!(dot(&one, &another).abs() < 0.02 * RHO * RHO, "{}", dot(&one, &another));
+    }
+}
+
+/// k gradients of k points, in f64.
+#[test]
+fn the_mean_of_gradients_descends_as_their_sum_divided_by_their_number() {
+    let plain = BaseOptimizer::Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+    let mut optimizer = optimizer(&spec(mean_multistep(SAM, 3), plain));
+    let slow = Arc::clone(optimizer.slow());
+    let mut sum = vec![0.0_f64; slow.len()];
+    let mut request = optimizer.begin(1, 0.1);
+    loop {
+        let found = gradient(&optimizer.weights(), 0);
+        let statistics = batch_statistics(&found, &optimizer.layout);
+        if request.index > 0 {
+            sum.iter_mut().zip(&found[..]).for_each(|(sum, g)| *sum += f64::from(*g));
+        }
+        match optimizer.absorb(found, &statistics).expect("a finite gradient") {
+            Next::Gradient(next) => request = next,
+            Next::Finished(report) => break assert_eq!(report.gradients, 4),
+        }
+    }
+    for ((new, old), sum) in optimizer.slow().iter().zip(&slow[..]).zip(sum) {
+        let expected = f64::from(*old) - 0.1 * sum / 3.0;
+        assert!((f64::from(*new) - expected).abs() < 1e-6, "{new} {expected}");
+    }
 }
 
 #[test]
@@ -218,8 +303,8 @@ fn weights_that_are_said_not_to_have_changed_are_the_same() {
         let mut optimizer = optimizer(&spec);
         optimizer.begin(3, 0.1);
         let mut weights = optimizer.weights();
-        let statistics = batch_statistics(&weights, &optimizer.layout);
-        let gradient = gradient(&weights, 0);
+        let statistics = batch_statistics(&weights, &optimizer.trained.gradients);
+        let gradient = trained_gradient(&optimizer.trained, &weights, 0);
         while let Ok(Next::Gradient(next)) = optimizer.absorb(gradient.clone(), &statistics) {
             assert_eq!(next.weights_changed, *optimizer.weights() != *weights, "{spec:?}");
             weights = optimizer.weights();
@@ -263,11 +348,14 @@ fn the_report_tells_what_was_done() {
     let norm = gradient(lookahead.slow(), 0).iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
     let report = outer_step(&mut lookahead, 2, 0);
     assert_eq!((report.gradients, report.inner_steps, report.alpha), (2, 2, 0.25));
+    assert_eq!(report.alpha_range, None);
     assert!((report.gradient_norm - norm).abs() < 1e-9 * norm);
     let mut adaptive = optimizer(&spec(lookbehind(SAM, 3, Alpha::Adaptive, SAME), SGD));
     let report = outer_step(&mut adaptive, 1, 0);
     assert_eq!((report.gradients, report.inner_steps, report.learning_rate), (6, 3, 0.1));
     assert!(report.alpha > 0.5 && report.alpha < 1.0, "{}", report.alpha);
+    let [least, greatest] = report.alpha_range.expect("a factor for each tensor");
+    assert!(least < report.alpha && report.alpha < greatest && greatest <= 1.0, "{least} {greatest}");
 }
 
 #[test]
@@ -310,7 +398,7 @@ fn flat_buffers_of_the_wrong_length_are_refused() {
     let error = optimizer.absorb(right, &FlatBuffer::zeros(2)).expect_err("short statistics");
     assert!(matches!(error, AbsorbError::Length { what: "batch statistics", expected: 34, .. }), "{error}");
     let short = ModelState { parameters: FlatBuffer::zeros(1), statistics: FlatBuffer::zeros(34) };
-    let short = Optimizer::new(&spec(Method::Sgd, SGD), layout(), short);
+    let short = Optimizer::new(&spec(Method::Sgd, SGD), SEED, layout(), short);
     assert!(matches!(short, Err(StateError::Length { .. })));
 }
 

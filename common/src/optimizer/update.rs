@@ -2,7 +2,7 @@
 //! that memory is read and written once.
 
 use super::base::Rule;
-use super::blocks::{Block, Cut, Target, cut_fields, for_each_block};
+use super::blocks::{BLOCK, Block, Cut, Target, cut_fields, for_each_block};
 use super::buffers::Writing;
 use super::elementwise;
 use super::interpolation::{AngleSums, angle_sums};
@@ -11,12 +11,12 @@ use crate::job;
 /// Added to the norm of a gradient, so that a gradient of zero gives an ascent of zero instead of NaN.
 const NORM_OFFSET: f64 = 1e-16;
 
-/// Euclidean norms of a gradient g over all parameters.
+/// Euclidean norms of a gradient g.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Norms {
-    /// ‖g‖; finite exactly if all values of g are.
+    /// ‖g‖ over all parameters; finite exactly if all values of g are.
     pub(super) plain: f64,
-    /// ‖T g‖ for the ascent; ‖g‖ if T = 1.
+    /// ‖T g‖ over the perturbed parameters, for the ascent.
     pub(super) scaled: f64,
 }
 
@@ -26,6 +26,7 @@ pub(super) fn norms(blocks: &[Block], gradient: &[f32], weights: &[f32], eta: Op
     let squares = for_each_block(blocks, arrays, &|block, arrays: Measured<'_>| {
         let plain = elementwise::sum_of_squares(arrays.gradient);
         let scaled = match eta {
+            _ if !block.ascends => 0.0,
             Some(eta) if block.scaled => {
                 elementwise::scaled_sum_of_squares(arrays.gradient, arrays.weights, eta)
             }
@@ -66,6 +67,7 @@ impl<'a> Ascent<'a> {
     fn apply(self, block: &Block, gradient: &[f32]) {
         let weights = self.perturbed.load();
         match self.eta {
+            _ if !block.ascends => {}
             Some(eta) if block.scaled => elementwise::ascend_scaled(weights, gradient, self.scale, eta),
             _ => elementwise::ascend(weights, gradient, self.scale),
         }
@@ -75,19 +77,23 @@ impl<'a> Ascent<'a> {
 /// A descent of the fast weights.
 pub(super) struct Descent<'a> {
     pub(super) fast: Target<'a>,
-    pub(super) rule: Rule,
+    /// The base optimizer's step for each kind of tensors.
+    pub(super) rules: &'a [Rule],
+    /// Factor of the gradient, if it is clipped.
+    pub(super) clip: Option<f32>,
     /// The base optimizer's buffers, as many as it has.
     pub(super) buffers: [Option<Target<'a>>; 2],
     /// What is done with the new fast weights in the same kernel.
     pub(super) ending: Ending<'a>,
 }
 
-cut_fields!(Descent { fast, rule, buffers, ending });
+cut_fields!(Descent { fast, rules, clip, buffers, ending });
 
 /// The arrays of a descent, owned.
 pub(super) struct OpenDescent {
     pub(super) fast: Writing,
-    pub(super) rule: Rule,
+    pub(super) rules: Vec<Rule>,
+    pub(super) clip: Option<f32>,
     pub(super) buffers: [Option<Writing>; 2],
 }
 
@@ -95,7 +101,7 @@ impl OpenDescent {
     /// The descent as an argument of the kernel.
     pub(super) fn descent<'a>(&'a mut self, ending: Ending<'a>) -> Descent<'a> {
         let buffers = self.buffers.each_mut().map(|buffer| buffer.as_mut().map(Writing::target));
-        Descent { fast: self.fast.target(), rule: self.rule, buffers, ending }
+        Descent { fast: self.fast.target(), rules: &self.rules, clip: self.clip, buffers, ending }
     }
 }
 
@@ -130,9 +136,19 @@ impl Cut for Ending<'_> {
 }
 
 impl Descent<'_> {
-    fn apply(self, gradient: &[f32]) -> AngleSums {
+    fn apply(self, block: &Block, gradient: &[f32]) -> AngleSums {
         let weights = self.fast.load();
-        self.rule.apply(weights, gradient, self.buffers);
+        let buffers = self.buffers.map(|buffer| buffer.map_or(&mut [][..], Target::load));
+        // A frozen tensor has no movement, and no bit of it changes.
+        let Some(kind) = block.kind else { return AngleSums::default() };
+        match self.clip {
+            None => self.rules[kind].apply(weights, gradient, buffers),
+            Some(factor) => {
+                let mut clipped = [0.0; BLOCK];
+                clipped.iter_mut().zip(gradient).for_each(|(clipped, g)| *clipped = factor * g);
+                self.rules[kind].apply(weights, &clipped[..gradient.len()], buffers);
+            }
+        }
         match self.ending {
             Ending::Open => {}
             Ending::Interpolate { slow, alpha } => elementwise::interpolate(weights, slow, alpha),
@@ -163,6 +179,6 @@ pub(super) fn update(
         if let Some(ascent) = moves.ascent {
             ascent.apply(block, moves.gradient);
         }
-        moves.descent.map(|descent| descent.apply(moves.gradient)).unwrap_or_default()
+        moves.descent.map(|descent| descent.apply(block, moves.gradient)).unwrap_or_default()
     })
 }

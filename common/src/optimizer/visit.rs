@@ -10,14 +10,19 @@
 //!
 //! with Lₛ the sum of the losses of shard s over the number of samples of the batch. The gradients that descend are sent,
 //! one after the other in one flat buffer, and added over the shards like any other partial. The path itself is in
-//! `climb`.
+//! `climb`; the orders in which several shards climb are in `memory`.
+
+mod memory;
+
+pub use self::memory::ClimbOrder;
 
 use super::Optimizer;
 use super::check::Check;
 use super::messages::{AbsorbError, Next};
 use super::methods::visited;
+use super::trained::gradient_layout;
 use super::update::{Norms, norms};
-use crate::job::{self, Method, Perturbation};
+use crate::job::{self, Method, OptimizerSpec, Perturbation};
 use crate::layout::Layout;
 use crate::model_state::ModelState;
 use crate::partial::Partial;
@@ -28,7 +33,7 @@ pub struct Visit {
     pub(super) ascent: job::Ascent,
     /// Number of gradients, at least 2; all but the last one ascend.
     gradients: u32,
-    /// Number of gradients that descend: the last ones.
+    /// Number of gradients that descend, alone or in a mean: the last ones.
     descents: u32,
 }
 
@@ -50,15 +55,21 @@ impl Visit {
         self.descents
     }
 
-    /// Lengths of the flat buffers of a visit's partial, for a model with these lengths.
-    pub(super) fn lengths(&self, model: ModelState<usize>) -> ModelState<usize> {
+    /// The position of the gradient number `index` of a path among those that are sent; `None` if it only ascends.
+    pub(super) fn sent(&self, index: u32) -> Option<u32> {
+        index.checked_sub(self.gradients - self.descents)
+    }
+
+    /// Lengths of the flat buffers of a visit's partial, for gradients and batch statistics of these lengths.
+    pub(super) fn lengths(&self, gradient: ModelState<usize>) -> ModelState<usize> {
         ModelState {
-            parameters: model.parameters.saturating_mul(self.descents as usize),
-            statistics: model.statistics.saturating_mul(self.gradients as usize),
+            parameters: gradient.parameters.saturating_mul(self.descents as usize),
+            statistics: gradient.statistics.saturating_mul(self.gradients as usize),
         }
     }
 
-    /// The gradients of the sum of the visits that begin with the outer step's gradient number `first`.
+    /// The gradients of the sum of the visits that begin with the outer step's gradient number `first`; `layout` is that of
+    /// the gradients.
     fn gradients_in<'a>(
         &self,
         visits: &'a Partial,
@@ -67,31 +78,20 @@ impl Visit {
     ) -> Result<Vec<VisitGradient<'a>>, AbsorbError> {
         let check = Check { gradient: first, layout };
         check.visits(visits, self.lengths(layout.lengths()))?;
-        let unsent = self.gradients - self.descents;
         let gradient = |index: u32| VisitGradient {
             number: first + index,
-            sent: index.checked_sub(unsent).map(|sent| part(&visits.gradient, layout.parameters(), sent)),
+            sent: self.sent(index).map(|sent| part(&visits.gradient, layout.parameters(), sent)),
             statistics: part(&visits.statistics, layout.statistics(), index),
         };
         Ok((0..self.gradients).map(gradient).collect())
     }
-
-    /// Bytes of host memory that visits take in addition to the computation of a gradient, for a worker that computes
-    /// `shards` shards one after the other: the slow and the perturbed weights, and the partials that wait to be added.
-    pub fn bytes(&self, model: ModelState<usize>, shards: u32) -> u64 {
-        let ModelState { parameters, statistics } = self.lengths(model);
-        let waiting = u64::from(shards.max(1).ilog2()) + 1;
-        let partials = (parameters.saturating_add(statistics) as u64).saturating_mul(waiting);
-        let weights = 2 * (model.parameters.saturating_add(model.statistics) as u64);
-        partials.saturating_add(weights).saturating_mul(size_of::<f32>() as u64)
-    }
 }
 
-/// Lengths of gradient and batch statistics in the partials of a method's gradient requests. This is the only place that
-/// decides on them.
-pub fn partial_lengths(method: &Method, layout: &Layout) -> ModelState<usize> {
-    let model = layout.lengths();
-    Visit::of(method).map_or(model, |visit| visit.lengths(model))
+/// Lengths of gradient and batch statistics in the partials of a job's gradient requests, for a model with this layout.
+/// This is the only place that decides on them.
+pub fn partial_lengths(spec: &OptimizerSpec, layout: &Layout) -> ModelState<usize> {
+    let gradient = gradient_layout(spec, layout).lengths();
+    Visit::of(&spec.method).map_or(gradient, |visit| visit.lengths(gradient))
 }
 
 /// One gradient of a sum of visits.
@@ -119,7 +119,8 @@ impl Optimizer {
     pub fn absorb_visits(&mut self, visits: &Partial) -> Result<Next, AbsorbError> {
         let mut step = self.requested(true)?;
         let (visit, sums) = self.visit.zip(visits.sums.visits).ok_or(AbsorbError::NotAskedFor)?;
-        let gradients = visit.gradients_in(visits, &self.layout, step.index)?;
+        let trained = self.trained.clone();
+        let gradients = visit.gradients_in(visits, &trained.gradients, step.index)?;
         // All are checked before one is taken: an error leaves the optimizer unchanged.
         let measured: Vec<_> =
             gradients.iter().map(|gradient| self.measure_visited(gradient)).collect::<Result<_, _>>()?;
@@ -129,10 +130,11 @@ impl Optimizer {
         for (gradient, norms) in gradients.into_iter().zip(measured) {
             self.statistics.absorb(gradient.number, step.gradient(), gradient.statistics);
             if let Some((sent, norms)) = gradient.sent.zip(norms) {
+                let sent = trained.spread(sent);
                 if step.schedule.is_last(gradient.number) {
-                    return self.end(&step, sent);
+                    return self.end(&step, norms, &sent);
                 }
-                self.advance(&step, norms, sent);
+                self.advance(&step, norms, &sent);
             }
             step.advance();
         }
@@ -141,10 +143,11 @@ impl Optimizer {
 
     /// Checks a gradient of a sum of visits, and computes its norms if it was sent.
     fn measure_visited(&self, gradient: &VisitGradient<'_>) -> Result<Option<Norms>, AbsorbError> {
-        let check = Check { gradient: gradient.number, layout: &self.layout };
+        let check = Check { gradient: gradient.number, layout: &self.trained.gradients };
         check.finite_statistics(gradient.statistics)?;
         let Some(sent) = gradient.sent else { return Ok(None) };
-        let norms = norms(&self.blocks, sent, sent, None);
+        let spread = self.trained.spread(sent);
+        let norms = norms(&self.blocks, &spread, &spread, None);
         check.finite_gradient(norms.plain, sent)?;
         Ok(Some(norms))
     }

@@ -186,7 +186,7 @@ impl Opening {
 fn made_room() -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
-        "closed to make room, or because of too many refused calls",
+        "closed to make room, or because of too many refused calls or an answer that was not read",
     )
 }
 

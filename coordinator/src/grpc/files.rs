@@ -25,7 +25,8 @@ pub(super) fn open(path: &Path) -> Result<(File, u64), Status> {
     Ok((file, length))
 }
 
-/// Sends a header and then a file. The slot becomes free when everything is sent or the receiver is dropped.
+/// Sends a header and then a file. The slot becomes free when the stream is dropped: until then, what was read of the file
+/// is in memory.
 pub(super) fn send(
     header: v1::CheckpointHeader,
     file: File,
@@ -34,7 +35,6 @@ pub(super) fn send(
     use v1::download_checkpoint_response::Part;
     let (parts, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
-        let _slot = slot;
         let (mut file, mut left, checksum) = (file, header.length, RunningChecksum::default());
         let mut sent = parts.blocking_send(Ok(Part::Header(header)));
         let mut offset = 0;
@@ -54,8 +54,10 @@ pub(super) fn send(
             let _ = parts.blocking_send(Ok(Part::Trailer(checksum.trailer(&[]))));
         }
     });
-    ReceiverStream::new(receiver)
-        .map(|part| part.map(|part| v1::DownloadCheckpointResponse { part: Some(part) }))
+    ReceiverStream::new(receiver).map(move |part| {
+        let _ = &slot;
+        part.map(|part| v1::DownloadCheckpointResponse { part: Some(part) })
+    })
 }
 
 /// Runs a closure that may block on the disk on a blocking thread.

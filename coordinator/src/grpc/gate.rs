@@ -2,6 +2,7 @@
 //! method, and the request may only use the time and the memory that the method allows. It surrounds all services, so
 //! that none of them, health and reflection included, gathers a byte for a caller that it has not let in.
 
+mod answers;
 mod budget;
 mod methods;
 mod received;
@@ -13,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lookbehind_identity::{Identity, Role};
-use lookbehind_telemetry::http::unread::limited;
 use lookbehind_telemetry::throttle::Throttle;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
@@ -25,6 +25,7 @@ use super::callers::{Guard, Peer, Who, authenticate};
 use super::door::Full;
 use super::limits::{CALLS, STRANGE, USER_CALLS, exhausted};
 use crate::observe::{Observer, Refused};
+use answers::Held;
 use budget::Budget;
 pub(super) use budget::{Account, Ledger};
 use methods::Method;
@@ -107,25 +108,21 @@ where
             return Box::pin(self.service.call(request.map(|_| Body::empty())));
         };
         match self.gate.admit(&method, request) {
-            Ok(Admitted { request, ledger, place, paced }) => {
+            Ok(Admitted { request, held, paced, peer }) => {
                 // The service that is ready is used up, and its clone is asked again before the next call.
                 let clone = self.service.clone();
                 let mut service = std::mem::replace(&mut self.service, clone);
                 let gate = Arc::clone(&self.gate);
                 Box::pin(async move {
-                    if let Some(paced) = paced
-                        && let Err(status) = gate.pace(&paced).await
+                    if let Some(user) = paced
+                        && let Err(status) = gate.pace(user, &peer).await
                     {
                         return Ok(status.into_http());
                     }
-                    let patience = gate.patience;
                     let response = service.call(request).await?;
-                    // What the request took is in use until it is answered, not only until it has arrived.
-                    drop(ledger);
-                    Ok(match method.long_answer {
-                        true => response.map(|body| Body::new(limited(body, place, patience, unread))),
-                        false => response,
-                    })
+                    let limited = held.limit(method.answer, response, gate.patience).await;
+                    Ok(limited
+                        .unwrap_or_else(|status| gate.refuse(Refused::Memory, &peer, status).into_http()))
                 })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
@@ -133,32 +130,20 @@ where
     }
 }
 
-/// The status of an answer that its caller does not read.
-fn unread() -> Status {
-    Status::deadline_exceeded("the answer was not read for too long")
-}
-
 /// A call that was let in.
 struct Admitted {
     /// With a body that keeps to the method's limits.
     request: http::Request<Body>,
-    ledger: Arc<Ledger>,
-    /// The place of a call whose caller is not known.
-    place: Option<OwnedSemaphorePermit>,
-    /// A user whose calls have a rate.
-    paced: Option<Paced>,
-}
-
-/// A user's call that may have to wait.
-struct Paced {
-    user: String,
+    held: Held,
+    /// The user whose calls have a rate.
+    paced: Option<String>,
     peer: Peer,
 }
 
 impl Shared {
     /// Waits until the user may make a call.
-    async fn pace(&self, Paced { user, peer }: &Paced) -> Result<(), Status> {
-        let passed = self.users.pass(user, 1).await;
+    async fn pace(&self, user: String, peer: &Peer) -> Result<(), Status> {
+        let passed = self.users.pass(&user, 1).await;
         passed.map_err(|_| {
             let most = USER_CALLS.per_second.get() as usize;
             self.refuse(Refused::Rate, peer, exhausted("calls per second of one user", most))
@@ -209,9 +194,7 @@ impl Shared {
             request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         ledger.take(CALL_BYTES + headers).map_err(|status| self.refuse(Refused::Memory, &peer, status))?;
         let paced = match &who {
-            Who::Known(Identity { name, role: Role::User }) if method.limits_rate => {
-                Some(Paced { user: name.clone(), peer: peer.clone() })
-            }
+            Who::Known(Identity { name, role: Role::User }) if method.limits_rate => Some(name.clone()),
             Who::Anyone | Who::Known(_) | Who::Unknown(_) => None,
         };
         let extensions = request.extensions_mut();
@@ -223,7 +206,9 @@ impl Shared {
         let (shape, observer) = (method.shape, Arc::clone(&self.observer));
         let metered =
             |body| Body::new(Received::new(body, shape, self.patience, Arc::clone(&ledger), observer));
-        Ok(Admitted { request: request.map(metered), ledger, place, paced })
+        let request = request.map(metered);
+        let held = Held { ledger, place, closing: peer.door.closing().clone() };
+        Ok(Admitted { request, held, paced, peer })
     }
 
     /// Lets a caller who is not known make a public call.

@@ -200,9 +200,13 @@ impl IntoStatus for UploadError {
 
 impl IntoStatus for StoreError {
     fn into_status(self) -> Status {
-        match self.is_full() {
-            true => Status::resource_exhausted(format!("the coordinator's disk is full: {self}")),
-            false => Status::internal(self.to_string()),
+        match self {
+            full if full.is_full() => {
+                Status::resource_exhausted(format!("the coordinator's disk is full: {full}"))
+            }
+            // Until the disk works again: who watches a job meanwhile tries it again.
+            Self::Closed | Self::Failing(_) => Status::unavailable(self.to_string()),
+            other => Status::internal(other.to_string()),
         }
     }
 }

@@ -148,8 +148,7 @@ fn from_wire(request: v1::SessionRequest) -> Result<(FencingToken, WorkerMessage
             let probe = required(probe.ok(), "probe_digest").map_err(field)?;
             let class = ComputeClass { probe, description: words(&prepared.class_description) };
             let job = job_id(&prepared.job_id).map_err(field)?;
-            let data_report = words(&prepared.data_report);
-            WorkerMessage::Prepared { job, description: description.into(), class, data_report }
+            WorkerMessage::Prepared { job, description: description.into(), class }
         }
         Message::PrepareFailed(failed) => {
             let fault = match failed.failure() {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::App;
 use super::answer::Refusal;
 use super::pace;
-use super::places::Holder;
+use super::places::{Holder, Place};
 use crate::grpc::callers::{bearer, holder};
 use crate::observe::Refused;
 use crate::state::Caller;
@@ -85,13 +86,42 @@ pub(super) async fn check(State(app): State<App>, mut request: Request, next: Ne
     if let Err(too_fast) = app.rates.pass(&holder).await {
         return pace::refused(&app, address, too_fast);
     }
-    let Some(_place) = app.requests.take(&holder) else {
+    let Some(place) = app.requests.take(&holder) else {
         let reason = "as many requests are under way as there may be; try again later";
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
     };
     request.extensions_mut().insert(viewer);
     request.extensions_mut().insert(holder);
-    next.run(request).await
+    placed(next.run(request).await, place).await
+}
+
+/// An answer, with its place among the requests that are under way.
+struct Placed {
+    bytes: Bytes,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Gives an answer its place until its last byte has left for the client. A stream of events has none: it counts as an open
+/// page from here on.
+async fn placed(response: Response, place: Place) -> Response {
+    if response.body().size_hint().exact().is_none() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    // It is in memory already.
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => {
+            let bytes = Bytes::from_owner(Placed { bytes, _place: place });
+            Response::from_parts(head, Body::from(bytes))
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {

@@ -79,12 +79,13 @@ impl JobSummary {
 }
 
 fn summary(name: &str, spec: &JobSpec) -> JobSummary {
+    let rho = spec.optimizer.method.rho();
     let method = spec.optimizer.method.parts();
     JobSummary {
         name: name.to_owned(),
         method: method.name.as_str(),
         k: method.k,
-        rho: method.ascent.map(|ascent| ascent.rho),
+        rho,
         batch_size: spec.train.batch_size,
         shards: spec.train.shards,
         model: spec.model.kind.clone(),

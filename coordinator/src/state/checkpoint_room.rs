@@ -68,7 +68,8 @@ fn reserved(job: &Job) -> u64 {
 pub(super) fn kept_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     let buffers = match spec.optimizer.base {
         BaseOptimizer::Sgd { momentum, .. } => u64::from(momentum > 0.0),
-        BaseOptimizer::AdamW { .. } => 2,
+        BaseOptimizer::Lion { .. } => 1,
+        BaseOptimizer::Adam { .. } | BaseOptimizer::AdamW { .. } => 2,
     };
     let lengths = description.layout.lengths();
     let elements = lengths.parameters as u64 * (1 + buffers) + lengths.statistics as u64;

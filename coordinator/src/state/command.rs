@@ -159,7 +159,7 @@ pub struct Assignment {
     pub weights_version: u64,
     /// The worker makes one partial for each of these segments.
     pub segments: Vec<Segment>,
-    /// How workers exchange weights and partials; `None` if all go through the coordinator.
+    /// How workers exchange weights and, for a gradient, partials; `None` if all go through the coordinator.
     pub exchange: Option<Arc<ExchangePlan>>,
     /// Digests of the blocks of the weights; empty without an exchange.
     pub weights_digests: Arc<[BlockDigest]>,
@@ -185,7 +185,7 @@ pub struct ExchangePlan {
     pub ticket: Ticket,
     /// The workers that take part.
     pub peers: Vec<PeerAddress>,
-    /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
+    /// Ranges that together cover all blocks, and their owners; `None` for the coordinator. Empty for a test.
     pub ranges: Vec<(BlockRange, Option<SessionId>)>,
     /// The same for the blocks of the weights, where partials have others; else empty.
     pub weights: Vec<(BlockRange, SessionId)>,

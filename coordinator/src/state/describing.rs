@@ -7,6 +7,7 @@ use std::time::Duration;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::SessionId;
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::text::printable;
 use lookbehind_proto::v1;
 use prost::Message as _;
 
@@ -27,14 +28,14 @@ pub(crate) struct Claim {
     pub(crate) party: Party,
     pub(crate) description: Arc<JobDescription>,
     pub(crate) class: ComputeClass,
-    /// What the worker says of the data, for people.
-    pub(crate) data_report: String,
     /// When it arrived.
     pub(crate) at: Duration,
 }
 
 /// How long the workers that are still preparing are waited for, in multiples of failure detection, at least.
 const PATIENCE: u32 = 8;
+/// Most characters of a data report that a notice has.
+const MAX_TOLD: usize = 1000;
 
 impl Claim {
     /// Whether both give the same description and, unless the job mixes classes, are of the same class. The class is
@@ -120,8 +121,8 @@ impl Cluster {
         };
         job.require_active_mut()?.described = Some((Arc::clone(&description), by));
         // Once: when the job goes on after a restart, the data are the same.
-        if job.record.description.is_none() && !chosen.data_report.is_empty() {
-            self.note(job, &format!("data: {}", chosen.data_report));
+        if job.record.description.is_none() && !description.data_report.is_empty() {
+            self.note(job, &format!("data: {}", told(&description.data_report)));
         }
         self.enrol(job, chosen)?;
         self.described(job, session, &description, left)?;
@@ -224,9 +225,16 @@ fn refusal(job: &Job, claim: &Claim) -> Option<(String, Ground)> {
     Some((reason, Ground::OtherClass))
 }
 
-/// What a job began with: its model and its data. What the classes are called is neither.
+/// What a notice says of a data report.
+fn told(data_report: &[String]) -> String {
+    let text: String = data_report.join("; ").chars().take(MAX_TOLD).collect();
+    printable(&text).into_owned()
+}
+
+/// What a job began with: its model and its data. What the classes are called is neither, nor what people are told.
 fn digest(description: &JobDescription) -> Digest {
-    let message = v1::JobDescription { class_names: Vec::new(), ..description.into() };
+    let (class_names, data_report) = (Vec::new(), Vec::new());
+    let message = v1::JobDescription { class_names, data_report, ..description.into() };
     Digest::of(&message.encode_to_vec())
 }
 

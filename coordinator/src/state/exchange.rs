@@ -11,6 +11,7 @@ mod between;
 mod doubt;
 mod parties;
 mod parts;
+mod passing;
 mod plan;
 mod ranges;
 mod takeover;
@@ -28,6 +29,7 @@ pub(crate) use self::audit::WrongSum;
 pub(crate) use self::doubt::Suspect;
 pub(crate) use self::parties::Unreachable;
 pub use self::parts::{Part, RangeParts};
+pub(crate) use self::passing::Passing;
 pub(crate) use self::plan::LEAST_BLOCKS;
 use super::event::Addend;
 

@@ -120,14 +120,13 @@ impl Core {
             WorkerMessage::Heartbeat(progress) => {
                 self.cluster.workers.note_progress(session, progress, self.cluster.now.elapsed);
             }
-            WorkerMessage::Prepared { job, description, mut class, data_report } => {
+            WorkerMessage::Prepared { job, description, mut class } => {
                 class.description = printable(&class.description).into_owned();
-                let data_report = printable(&data_report).into_owned();
                 let left = self.left(&job);
                 self.on_job(&job, |cluster, job| {
                     let party = cluster.workers.party(session);
                     let at = cluster.now.elapsed;
-                    let claim = Claim { session, party, description, class, data_report, at };
+                    let claim = Claim { session, party, description, class, at };
                     cluster.prepared(job, claim, left)
                 });
             }

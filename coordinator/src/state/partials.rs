@@ -115,7 +115,7 @@ impl Core {
         let request = training.request().filter(|request| request.id == *id)?;
         let lengths = match request.coordinates.kind {
             RequestKind::Gradient { .. } => {
-                partial_lengths(&job.spec.optimizer.method, &training.description.layout)
+                partial_lengths(&job.spec.optimizer, &training.description.layout)
             }
             RequestKind::Test(_) => ModelState::default(),
         };

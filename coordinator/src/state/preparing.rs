@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, SessionId};
-use lookbehind_common::job::{InitSpec, JobDescription, JobSpec, ResourcesSpec};
+use lookbehind_common::job::{InitSpec, JobDescription, JobSpec, ResourcesSpec, Unit};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::sampling::{Plan, Position};
 
@@ -303,11 +303,19 @@ fn check_start(job: &Job, position: Position) -> Handled {
 fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, String> {
     let (samples, batch_size) = (description.train_samples, spec.train.batch_size);
     let batches = spec.optimizer.method.batches_per_outer_step();
-    Plan::new(samples, batch_size, spec.data.drop_last, batches, spec.train.length).ok_or_else(|| {
+    let plan = Plan::new(samples, batch_size, spec.data.drop_last, batches, spec.train.length);
+    let plan = plan.ok_or_else(|| {
         format!(
             "train.batch_size: an epoch of {samples} samples in batches of {batch_size} with drop_last = {} \
              holds no batch, or the run is too long to count",
             spec.data.drop_last
         )
-    })
+    })?;
+    let (warmup, steps) = (spec.schedule.warmup, plan.outer_steps);
+    if spec.schedule.unit == Unit::Step && warmup >= steps {
+        return Err(format!(
+            "schedule.warmup: expected less than the run's {steps} outer steps, found {warmup}"
+        ));
+    }
+    Ok(plan)
 }

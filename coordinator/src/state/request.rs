@@ -21,7 +21,7 @@ use self::timeline::Assignments;
 use crate::state::command::{Coordinates, RequestKind};
 use crate::state::doubt::Doubted;
 use crate::state::event::Busy;
-use crate::state::exchange::{Exchange, RangeParts};
+use crate::state::exchange::{Exchange, Passing, RangeParts};
 use crate::state::parties::Party;
 use crate::state::verify::Comparisons;
 
@@ -65,7 +65,9 @@ pub(crate) struct Request {
     pub(super) comparisons: Comparisons,
     /// How its workers exchange partials with each other; `None` if they upload them.
     pub(super) exchange: Option<Exchange>,
-    /// Digests of the blocks of the weights; empty without an exchange.
+    /// How its workers pass the weights on to each other, where there are no partials to exchange.
+    pub(super) passing: Option<Passing>,
+    /// Digests of the blocks of the weights; empty if all get the weights from the coordinator.
     pub(super) weights_digests: Arc<[BlockDigest]>,
     /// Record of the assignments for the timeline; decisions do not use it.
     assignments: Assignments,
@@ -92,6 +94,7 @@ impl Request {
             begun,
             comparisons,
             exchange: None,
+            passing: None,
             weights_digests: Arc::default(),
             assignments: Assignments::default(),
         }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{RequestId, SessionId};
-use lookbehind_common::job::{JobSpec, Length};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::optimizer::GradientRequest;
 use lookbehind_common::reduction::{Segment, effective_shards};
-use lookbehind_common::sampling::Position;
 use lookbehind_common::test_set::TestSet;
 
 use super::Core;
@@ -34,8 +32,8 @@ impl Cluster {
     /// Begins the outer step at the trainer's position, or ends the job if that was the last one.
     pub(super) fn begin_outer_step(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let position = trainer.position();
-        let learning_rate = learning_rate(&job.spec, position);
         let plan = job.require_training()?.plan;
+        let learning_rate = job.spec.schedule.at(job.spec.optimizer.base.lr(), &plan, position);
         if position.outer_step >= plan.outer_steps {
             return self.close(job, &trainer, Closing::Done);
         }
@@ -74,9 +72,9 @@ impl Cluster {
             Outcome::Gradient(request, weights, digests) => {
                 self.request_gradient(job, advance.trainer, request, weights, digests)
             }
-            Outcome::Finished(report, digest) => {
+            Outcome::Finished(report, digest, digests) => {
                 training.step.report = Some((report, digest));
-                self.step_computed(job, advance.trainer)
+                self.step_computed(job, advance.trainer, digests)
             }
             Outcome::Diverged(reason) => Err(Halt::Failed(training.step.diverged(&reason))),
             Outcome::Failed(reason) => {
@@ -108,8 +106,8 @@ impl Cluster {
         self.issue_request(job, trainer, kind, samples, changed.then_some((weights, digests)))
     }
 
-    /// Creates a request and assigns its shards. `weights` are `Some` if they differ from the published ones; with the
-    /// digests of their blocks, if these are known.
+    /// Creates a request and assigns its shards. `weights` are `Some` if they may differ from the published ones; with
+    /// the digests of their blocks, if these are known.
     pub(super) fn issue_request(
         &mut self,
         job: &mut Job,
@@ -127,6 +125,9 @@ impl Cluster {
             index: training.step.requests,
         };
         training.step.requests += 1;
+        // Workers that got the same weights for a test do not get them again for the gradient after it.
+        let weights =
+            weights.filter(|(_, digests)| digests.is_empty() || *digests != training.weights_digests);
         if let Some((_, digests)) = &weights {
             training.weights_version += 1;
             training.weights_digests = Arc::clone(digests);
@@ -140,15 +141,15 @@ impl Cluster {
             RequestKind::Test(_) => BTreeSet::new(),
         };
         let comparisons = Comparisons::of(compared);
-        let exchange = match kind {
-            RequestKind::Gradient { .. } => self.exchange(job, &request, shards),
-            RequestKind::Test(_) => None,
+        let (exchange, passing) = match kind {
+            RequestKind::Gradient { .. } => (self.exchange(job, &request, shards), None),
+            RequestKind::Test(_) => (None, self.passing(job, &request, shards)),
         };
         let mut request = Request::new(request, coordinates, version, self.now.elapsed, comparisons);
-        if exchange.is_some() {
+        if exchange.is_some() || passing.is_some() {
             request.weights_digests = Arc::clone(&job.require_training()?.weights_digests);
         }
-        request.exchange = exchange;
+        (request.exchange, request.passing) = (exchange, passing);
         let training = job.require_training()?;
         training.phase = Phase::Gathering(trainer, Box::new(request));
         // Before the assignments: a worker that gets one downloads this version.
@@ -261,10 +262,16 @@ impl Cluster {
     }
 
     /// The optimizer has finished the outer step: issues the first test request if tests are due, else ends the outer step.
-    fn step_computed(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
+    /// `digests`: of the blocks of the slow weights, if these may be exchanged.
+    fn step_computed(
+        &mut self,
+        job: &mut Job,
+        trainer: Box<Trainer>,
+        digests: Arc<[BlockDigest]>,
+    ) -> Handled {
         match next_test(job, None)? {
             Some((set, samples)) => {
-                let weights = (trainer.slow(), Arc::default());
+                let weights = (trainer.slow(), digests);
                 self.issue_request(job, trainer, RequestKind::Test(set), samples, Some(weights))
             }
             None => self.end_outer_step(job, trainer),
@@ -312,15 +319,6 @@ impl Core {
             self.cluster.release(job);
         }
     }
-}
-
-/// The learning rate of the outer step that begins at a position. The schedule counts in the unit of the job's length.
-fn learning_rate(spec: &JobSpec, position: Position) -> f64 {
-    let (unit, units) = match spec.train.length {
-        Length::Epochs(epochs) => (position.epoch, epochs),
-        Length::Steps(steps) => (position.outer_step, steps),
-    };
-    spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units)
 }
 
 /// The test after `done`, and the number of its samples, if tests are due after the current outer step.

@@ -137,6 +137,8 @@ impl Step {
             mean_shard_gradient_norm: first.visits.is_some().then_some(report.gradient_norm),
             learning_rate: self.learning_rate,
             alpha: report.alpha,
+            alpha_min: report.alpha_range.map(|[least, _]| least),
+            alpha_max: report.alpha_range.map(|[_, greatest]| greatest),
             samples: self.samples,
             gradients: report.gradients,
             time: Some(self.time(now)),

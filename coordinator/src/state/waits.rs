@@ -10,6 +10,7 @@ use super::Core;
 use super::active::Phase;
 use super::job::{Exclusion, Job};
 use super::record::JobState;
+use super::storage::StorageFailure;
 
 /// Excluded workers that are named.
 const NAMED: usize = 3;
@@ -59,6 +60,8 @@ pub enum Wait {
         /// Bytes that are left.
         left: u64,
     },
+    /// Its results cannot be stored.
+    Storage(StorageFailure),
     /// The coordinator is shutting down and starts no job.
     Restart,
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Wait {
             Self::Memory { needed, left } => {
                 write!(f, "memory of the coordinator: it needs {needed} bytes, and {left} are left")
             }
+            Self::Storage(failure) => write!(f, "the disk: {failure}"),
             Self::Restart => f.write_str("a restart of the coordinator, which is shutting down"),
         }
     }
@@ -161,10 +165,12 @@ impl Waits<'_> {
             (JobState::Preparing | JobState::Running, Some(active)) if active.members.is_empty() => {
                 self.lack(job, 1).or_else(|| self.others(job, 1))
             }
-            (JobState::Running, Some(active)) => {
-                let awaits = matches!(active.training()?.phase, Phase::AwaitingSecond(..));
-                awaits.then_some(Wait::SecondIdentity)
-            }
+            (JobState::Running, Some(active)) => match active.training()?.phase {
+                Phase::AwaitingSecond(..) => Some(Wait::SecondIdentity),
+                // Its notice of this cannot be stored either, where the disk fails altogether.
+                Phase::AwaitingStorage(..) => self.core.cluster.storage_failure.clone().map(Wait::Storage),
+                _ => None,
+            },
             _ => None,
         }
     }

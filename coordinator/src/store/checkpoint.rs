@@ -154,9 +154,12 @@ fn write_tensors(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resul
         ("outer_step", snapshot.position.outer_step.to_string()),
         ("digest", digest.to_string()),
     ]);
-    let class_names = &snapshot.description.class_names;
-    if !class_names.is_empty() {
-        metadata.insert(model_file::CLASSES, model_file::classes_text(class_names));
+    let lists = [
+        (model_file::CLASSES, &snapshot.description.class_names),
+        (model_file::DATA, &snapshot.description.data_report),
+    ];
+    for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        metadata.insert(key, model_file::list_text(list));
     }
     let model = temporary.join(MODEL);
     let layout = &snapshot.description.layout;

@@ -39,6 +39,8 @@ pub struct Journal {
     file: File,
     /// Length of the whole records in the file.
     length: u64,
+    /// Length of those of them that are durable.
+    synced: u64,
     /// Records that could not be written yet, because the disk was full or failing.
     unwritten: Vec<u8>,
 }
@@ -62,10 +64,11 @@ impl Journal {
                 keep = reader.offset;
             }
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(StoreError::io(&path))?;
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path);
+        let file = file.map_err(StoreError::io(&path))?;
         fail_point!("journal::cut");
         file.set_len(keep).map_err(StoreError::io(&path))?;
-        Ok((Self { path, file, length: keep, unwritten: Vec::new() }, cut_off))
+        Ok((Self { path, file, length: keep, synced: keep, unwritten: Vec::new() }, cut_off))
     }
 
     /// Appends a step; it is durable only after [`Journal::sync`].
@@ -103,7 +106,26 @@ impl Journal {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.write()?;
         fail_point!("journal::written");
-        self.file.sync_all().map_err(StoreError::io(&self.path))
+        let synced = self.file.sync_all().map_err(StoreError::io(&self.path));
+        match synced {
+            Ok(()) => self.synced = self.length,
+            Err(_) => self.doubt_unsynced(),
+        }
+        synced
+    }
+
+    /// Takes back what is not known to be durable, to write it again: after a failed sync the system may take what it could
+    /// not write for written, and the next sync would succeed without it.
+    pub(super) fn doubt_unsynced(&mut self) {
+        let mut doubtful = Vec::new();
+        let read = (&self.file)
+            .seek(SeekFrom::Start(self.synced))
+            .and_then(|_| (&self.file).take(self.length - self.synced).read_to_end(&mut doubtful));
+        // Where it cannot be read either, the file stays as it is.
+        if read.is_ok_and(|length| length as u64 == self.length - self.synced) {
+            doubtful.append(&mut self.unwritten);
+            (self.unwritten, self.length) = (doubtful, self.synced);
+        }
     }
 }
 

@@ -22,14 +22,25 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Reserve {
     folder: PathBuf,
+    standing: Mutex<Standing>,
+}
+
+/// What is known of the reserve.
+#[derive(Debug, Default)]
+struct Standing {
     /// `None` while the state can be stored.
-    failure: Mutex<Option<StorageFailure>>,
+    failure: Option<StorageFailure>,
+    /// The file was written since the last failure. That it is there does not show that the disk can be written: from one
+    /// that is read-only it cannot be removed.
+    whole: bool,
 }
 
 impl Reserve {
     /// The reserve of a state folder, which is made if it is not there. If there is no room for it, it counts as given up.
     pub(super) fn of(folder: &Path) -> Self {
-        let reserve = Self { folder: folder.to_owned(), failure: Mutex::default() };
+        let whole = std::fs::metadata(folder.join(NAME)).is_ok_and(|metadata| metadata.len() == BYTES);
+        let standing = Mutex::new(Standing { failure: None, whole });
+        let reserve = Self { folder: folder.to_owned(), standing };
         if let Err(error) = reserve.renew() {
             reserve.give_up(&error);
         }
@@ -40,50 +51,50 @@ impl Reserve {
         self.folder.join(NAME)
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<StorageFailure>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the state cannot be stored; `None` if it can.
     pub(super) fn failure(&self) -> Option<StorageFailure> {
-        self.held().clone()
+        self.standing().failure.clone()
     }
 
     /// Frees the room after a failed write. Until it is there again, the first failure is the reason.
     pub(super) fn give_up(&self, error: &StoreError) {
-        let mut held = self.held();
+        let mut standing = self.standing();
         // An error means that there is no such file, or that the disk fails altogether.
         let _ = std::fs::remove_file(self.path());
-        held.get_or_insert_with(|| StorageFailure { full: error.is_full(), reason: error.to_string() });
+        standing.whole = false;
+        let failure = || StorageFailure { full: error.is_full(), reason: error.to_string() };
+        standing.failure.get_or_insert_with(failure);
     }
 
-    /// Makes the file, unless it is whole. It shows at the same time that the disk can be written again.
+    /// Writes the file, unless it is whole. It shows at the same time that the disk can be written again.
     ///
     /// # Errors
     /// If there is no room for it, or the disk fails.
     pub(super) fn renew(&self) -> Result<(), StoreError> {
         let path = self.path();
-        if self.is_whole() {
+        let mut standing = self.standing();
+        if standing.whole {
             return Ok(());
         }
         let made =
             fill(&path).map_err(StoreError::io(&path)).and_then(|()| durable::sync_folder(&self.folder));
         // What there is of it must not take room from others.
-        made.inspect_err(|_| drop(std::fs::remove_file(&path)))
+        made.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+        standing.whole = true;
+        Ok(())
     }
 
     /// Notes that all that waited is stored, if the file is whole as well. Returns whether it is.
     pub(super) fn restore(&self) -> bool {
-        let mut held = self.held();
-        let whole = self.is_whole();
-        if whole {
-            *held = None;
+        let mut standing = self.standing();
+        if standing.whole {
+            standing.failure = None;
         }
-        whole
-    }
-
-    fn is_whole(&self) -> bool {
-        std::fs::metadata(self.path()).is_ok_and(|metadata| metadata.len() == BYTES)
+        standing.whole
     }
 }
 
@@ -115,7 +126,7 @@ mod tests {
     fn a_reserve_is_given_up_at_a_failure_and_restored_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let reserve = Reserve::of(folder.path());
-        assert_eq!((reserve.failure(), reserve.is_whole()), (None, true));
+        assert_eq!((reserve.failure(), reserve.restore()), (None, true));
         reserve.give_up(&failed(ErrorKind::StorageFull));
         reserve.give_up(&failed(ErrorKind::PermissionDenied));
         let failure = reserve.failure().expect("the first failure is the reason");
@@ -126,6 +137,22 @@ mod tests {
         assert!(reserve.failure().is_some(), "what waited is not stored yet");
         assert!(reserve.restore());
         assert_eq!(reserve.failure(), None);
+    }
+
+    #[test]
+    fn a_reserve_that_could_not_be_removed_does_not_show_that_the_disk_can_be_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(folder.path());
+        reserve.give_up(&failed(ErrorKind::ReadOnlyFilesystem));
+        // What a disk that is read-only keeps, and where nothing can be written either.
+        std::fs::create_dir(reserve.path()).unwrap();
+        assert!(reserve.renew().is_err());
+        assert!(!reserve.restore(), "nothing was written");
+        std::fs::remove_dir(reserve.path()).unwrap();
+        std::fs::write(reserve.path(), vec![0; BYTES as usize]).unwrap();
+        assert!(!reserve.restore(), "a file of the right size was there before");
+        reserve.renew().unwrap();
+        assert!(reserve.restore());
     }
 
     #[test]

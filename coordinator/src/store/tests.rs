@@ -173,6 +173,7 @@ fn description() -> JobDescription {
         further_tests: lookbehind_common::test_set::FurtherTests::default(),
         data_fingerprint: Digest([7; 32]),
         class_names: Vec::new(),
+        data_report: Vec::new(),
     }
 }
 

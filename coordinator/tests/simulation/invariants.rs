@@ -4,6 +4,7 @@ mod acknowledged;
 mod digest;
 mod fencing;
 mod memory;
+mod once;
 mod progress;
 mod samples;
 mod silence;
@@ -34,6 +35,7 @@ pub(crate) struct Invariants {
     pub(crate) digest: digest::Digests,
     pub(crate) fencing: fencing::Fencing,
     pub(crate) memory: memory::Memory,
+    pub(crate) once: once::Once,
     pub(crate) progress: progress::Progress,
     pub(crate) samples: samples::Samples,
     pub(crate) silence: silence::Silence,
@@ -63,6 +65,7 @@ impl Invariants {
             ("digest", &mut self.digest.broken),
             ("fencing", &mut self.fencing.broken),
             ("memory", &mut self.memory.broken),
+            ("once", &mut self.once.broken),
             ("progress", &mut self.progress.broken),
             ("samples", &mut self.samples.broken),
             ("silence", &mut self.silence.broken),

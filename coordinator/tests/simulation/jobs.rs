@@ -2,7 +2,9 @@
 
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
-use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation};
+use lookbehind_common::job::{
+    DescentGradient, ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation, Unit,
+};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::reduction::Segment;
 use lookbehind_coordinator::state::command::RequestKind;
@@ -102,9 +104,10 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
         MethodName::Sam,
         MethodName::Lookahead,
         MethodName::MultistepSam,
+        MethodName::Rwp,
         MethodName::Sgd,
     ]);
-    if !matches!(optimizer.method, MethodName::Sgd | MethodName::Sam) {
+    if !matches!(optimizer.method, MethodName::Sgd | MethodName::Sam | MethodName::Rwp) {
         optimizer.k = Some(dice.between(2, 3) as u32);
     }
     if matches!(optimizer.method, MethodName::Lookbehind | MethodName::Lookahead) {
@@ -115,7 +118,10 @@ fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
         optimizer.gradients = Some(GradientsName::Reference);
         optimizer.minibatch = Some(dice.pick(&[Minibatch::Same, Minibatch::Switch]));
     }
-    let climbs = !matches!(optimizer.method, MethodName::Sgd | MethodName::Lookahead);
+    if optimizer.method == MethodName::MultistepSam && dice.percent(50) {
+        optimizer.descent = Some(DescentGradient::Mean);
+    }
+    let climbs = !matches!(optimizer.method, MethodName::Sgd | MethodName::Lookahead | MethodName::Rwp);
     if climbs && optimizer.minibatch != Some(Minibatch::Switch) && dice.percent(30) {
         optimizer.perturbation = Some(Perturbation::Shard);
     }
@@ -150,9 +156,9 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
     let mut trainer = Box::new(Trainer::new(spec, &description, toy::initial(spec)).expect("a trainer"));
     let mut digests = vec![weights_digest(&description.layout, &trainer.slow())];
     for (step, taken) in batches.iter().enumerate() {
-        let (units, unit) = match spec.train.length {
-            Length::Epochs(epochs) => (epochs, taken[0].0),
-            Length::Steps(steps) => (steps, step as u64),
+        let (units, unit) = match (spec.schedule.unit, spec.train.length) {
+            (Unit::Epoch, Length::Epochs(epochs)) => (epochs, taken[0].0),
+            _ => (batches.len() as u64, step as u64),
         };
         let learning_rate = spec.schedule.learning_rate(spec.optimizer.base.lr(), unit, units);
         let mut input = Input::Begin { batches: taken.len() as u32, learning_rate };
@@ -169,7 +175,7 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     let parts = BTreeMap::from([(root, whole)]);
                     input = Input::Gradient { shards, parts, ranges: None };
                 }
-                Outcome::Finished(_, digest) => break digests.push(digest),
+                Outcome::Finished(_, digest, _) => break digests.push(digest),
                 Outcome::Diverged(reason) | Outcome::Failed(reason) => {
                     panic!("the fault-free run failed: {reason}")
                 }

@@ -40,5 +40,5 @@ pub(crate) fn prepared(lie: Option<Lie>, job: JobId, mut description: JobDescrip
     }
     let probe = if lie == Some(Lie::Class) { Digest::of(b"invented") } else { Digest::of(b"probe") };
     let class = ComputeClass { probe, description: "simulated".into() };
-    WorkerMessage::Prepared { job, description: description.into(), class, data_report: String::new() }
+    WorkerMessage::Prepared { job, description: description.into(), class }
 }

@@ -170,7 +170,8 @@ impl World {
                 Command::Advance { job, activation, trainer, input, blocks } => {
                     self.advance((job, activation), trainer, input, blocks);
                 }
-                Command::Publish { job, version, weights, .. } => {
+                Command::Publish { job, version, weights, digests } => {
+                    self.invariants.once.published(&job, version, &digests);
                     if let Some(process) = self.process.as_mut() {
                         process.published.insert(job, (version, weights));
                     }

@@ -1,14 +1,12 @@
 //! The model of the simulated workers: a perceptron with 26 parameters and 23 artificial samples. Its gradients are
 //! real, so that a wrong sum cannot lead to the right weights.
 
-use std::sync::Arc;
-
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::job::{JobDescription, JobSpec};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
-use lookbehind_common::optimizer::{Climb, Visit, partial_lengths};
+use lookbehind_common::optimizer::{Climb, Visit, VisitPartial, partial_lengths};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_common::reduction::{MissingShard, Segment, effective_shards, reduce, shard_range};
@@ -59,12 +57,13 @@ pub(crate) fn description(spec: &JobSpec) -> JobDescription {
         further_tests: further_tests(spec),
         data_fingerprint: Digest::of(b"toy"),
         class_names: Vec::new(),
+        data_report: Vec::new(),
     }
 }
 
 /// Lengths of the flat buffers of a gradient request's partial.
 pub(crate) fn lengths(spec: &JobSpec) -> ModelState<usize> {
-    partial_lengths(&spec.optimizer.method, &description(spec).layout)
+    partial_lengths(&spec.optimizer, &description(spec).layout)
 }
 
 /// Initial parameters and running statistics.
@@ -121,11 +120,13 @@ fn visited(spec: &JobSpec, weights: &FlatBuffer, batch: u64, kind: RequestKind, 
         partial
     };
     let Some(visit) = visit else { return at(weights) };
-    let layout = Arc::new(description(spec).layout);
-    let mut climb = Climb::new(visit, layout, weights).expect("weights of the layout");
+    let layout = description(spec).layout;
+    let mut climb = Climb::new(visit, &spec.optimizer, &layout, weights).expect("weights of the layout");
+    let mut sent = VisitPartial::new(visit, &spec.optimizer, &layout);
     loop {
-        let found = at(climb.weights());
-        if let Some(partial) = climb.absorb(&found).expect("finite values") {
+        let mut found = at(climb.weights());
+        climb.absorb(&mut found).expect("finite values");
+        if let Some(partial) = sent.absorb(&found).expect("the layout's lengths") {
             return partial;
         }
     }

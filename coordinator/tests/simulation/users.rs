@@ -1,15 +1,17 @@
-//! Users: they retry the creation of their jobs until it is acknowledged, pause, resume and cancel them, and delete some
-//! that have ended.
+//! Users: they retry the creation of their jobs until it is acknowledged, pause, resume and cancel them, go on with some that
+//! were cancelled, and delete some that have ended.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use lookbehind_common::ids::JobId;
 use lookbehind_coordinator::state::event::{CallError, Event, JobView, UserCall};
 use lookbehind_coordinator::state::{Caller as ApiCaller, JobState, Submission};
 
 use crate::agenda::ScheduledEvent;
-use crate::dice::{Dice, millis, seconds};
+use crate::dice::{Dice, Micros, millis, seconds};
+use crate::faults::Fault;
 use crate::jobs::Expected;
 use crate::process::Caller;
 use crate::world::World;
@@ -21,6 +23,7 @@ pub(crate) enum Wish {
     Pause,
     Resume,
     Cancel,
+    Retry,
     Delete,
 }
 
@@ -32,6 +35,8 @@ pub(crate) struct Request {
     /// Identity of the job, once its creation is acknowledged.
     pub(crate) job: Option<JobId>,
     pub(crate) acknowledged: bool,
+    /// Whether its user regrets that it was cancelled, and retries it.
+    pub(crate) regrets: bool,
     /// The call that waits for its answer.
     pending: Option<Wish>,
 }
@@ -68,8 +73,29 @@ impl World {
     fn want(&mut self, expected: Expected, caller: ApiCaller) {
         let request_id = format!("request-{}", self.requests.len());
         let expected = Rc::new(expected);
-        let request = Request { expected, caller, request_id, job: None, acknowledged: false, pending: None };
+        let (job, acknowledged, regrets, pending) = Default::default();
+        let request = Request { expected, caller, request_id, job, acknowledged, regrets, pending };
         self.requests.push(request);
+    }
+
+    /// In some schedules, a user cancels a job and regrets it.
+    pub(crate) fn draw_regret(&mut self, phase: Micros) {
+        let mut dice = Dice::new(self.seed, 5);
+        if dice.percent(15) {
+            let request = dice.below(self.requests.len() as u64) as usize;
+            self.requests[request].regrets = true;
+            let cancel = Fault::User(request, Wish::Cancel);
+            self.agenda.add(dice.below(phase), ScheduledEvent::Fault(cancel));
+        }
+    }
+
+    /// In some schedules, jobs that have ended are kept for a few seconds only, or only one of them is.
+    pub(crate) fn draw_retention(&mut self) {
+        let mut dice = Dice::new(self.seed, 6);
+        if dice.percent(20) {
+            self.retention.time = dice.percent(50).then(|| Duration::from_secs(dice.between(1, 5)));
+            self.retention.jobs = dice.percent(50).then_some(1);
+        }
     }
 
     /// Draws the jobs anew, each of which starts on at least this many workers.
@@ -89,6 +115,8 @@ impl World {
                 self.call(number, Wish::Create);
             } else if self.healed && record.is_some_and(|record| record.state == JobState::Paused) {
                 self.call(number, Wish::Resume);
+            } else if request.regrets && record.is_some_and(|record| record.state == JobState::Cancelled) {
+                self.call(number, Wish::Retry);
             } else if record.is_some_and(|record| record.state.is_terminal()) && self.dice.percent(20) {
                 self.call(number, Wish::Delete);
             }
@@ -118,6 +146,11 @@ impl World {
             (Wish::Cancel, Some(job)) => {
                 self.invariants.terminal.cancelled(&job);
                 UserCall::Cancel(job)
+            }
+            (Wish::Retry, Some(job)) => {
+                self.invariants.terminal.retried(&job);
+                let spec = self.disk.specs.get(&job).cloned();
+                UserCall::Retry { id: job, spec }
             }
             (Wish::Delete, Some(job)) => UserCall::Delete(job),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
-use lookbehind_coordinator::state::{CoreConfig, KeepLimits, Retention, Sharing, WorkerGraceThen};
+use lookbehind_coordinator::state::{CoreConfig, JobState, KeepLimits, Retention, Sharing, WorkerGraceThen};
 
 use crate::agenda::{Agenda, Place, ScheduledEvent};
 use crate::dice::{Dice, Micros, millis, seconds};
@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) requests: Vec<Request>,
     /// How the coordinator shares workers between users.
     pub(crate) sharing: Sharing,
+    /// What is kept of the jobs that have ended.
+    pub(crate) retention: Retention,
     pub(crate) expected: BTreeMap<JobId, Rc<Expected>>,
     pub(crate) invariants: Invariants,
     pub(crate) healed: bool,
@@ -94,6 +96,7 @@ impl World {
             past: VecDeque::new(),
             requests: Vec::new(),
             sharing: Sharing::default(),
+            retention: Retention::default(),
             expected: BTreeMap::new(),
             invariants: Invariants::default(),
             healed: false,
@@ -105,6 +108,7 @@ impl World {
         world.agenda.add(0, ScheduledEvent::Start);
         world.draw_jobs();
         world.draw_sharing();
+        world.draw_retention();
         world.slowest_shard = world.dice.pick(&[millis(20), millis(100), millis(400)]);
         // From dice of its own, so that worlds without a liar stay as they were.
         let mut dice = Dice::new(seed, 2);
@@ -129,6 +133,7 @@ impl World {
         for (at, fault) in faults.into_iter().filter(|_| lie != Some(Lie::Class)) {
             world.agenda.add(at, ScheduledEvent::Fault(fault));
         }
+        world.draw_regret(phase);
         world.agenda.add(phase, ScheduledEvent::Heal);
         world.agenda.add(phase + HEAL_PHASE, ScheduledEvent::Deadline);
         world
@@ -225,7 +230,13 @@ impl World {
     }
 
     fn all_over(&self) -> bool {
-        self.requests.iter().all(|request| request.acknowledged)
+        let is_over = |request: &Request| {
+            let record = request.job.as_ref().and_then(|job| self.disk.records.get(job));
+            let is_retried =
+                request.regrets && record.is_some_and(|record| record.state == JobState::Cancelled);
+            request.acknowledged && !is_retried
+        };
+        self.requests.iter().all(is_over)
             && self.disk.records.values().all(|record| record.state.is_terminal())
     }
 
@@ -248,7 +259,7 @@ impl World {
                 upload_bytes: 0,
                 unused_upload: Duration::from_secs(3600),
             },
-            retention: Retention::default(),
+            retention: self.retention.clone(),
             memory: 1 << 20,
             verification_key: self.seed,
             blocks: |lengths| Blocks::of_size(lengths, BLOCK),

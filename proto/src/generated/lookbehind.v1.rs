@@ -117,18 +117,19 @@ pub struct TrainSpec {
 }
 /// Method and base optimizer. A field that the method does not use is refused; k = 1 and alpha = 1 are accepted where
 /// they describe what the method does.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OptimizerSpec {
     /// The method.
     #[prost(enumeration = "Method", tag = "1")]
     pub method: i32,
-    /// Norm of the ascents, for methods with ascents (all but SGD and LOOKAHEAD).
+    /// Norm of the ascents, for methods with ascents (all but SGD, LOOKAHEAD and RWP).
     #[prost(enumeration = "Ascent", tag = "2")]
     pub ascent: i32,
-    /// Inner steps per outer step, 1 to 1000; default 2. Not for SGD and SAM.
+    /// Inner steps per outer step, 1 to 1000; default 2. Not for SGD, SAM and RWP.
     #[prost(uint32, optional, tag = "3")]
     pub k: ::core::option::Option<u32>,
-    /// Length of one ascent in its norm, above 0 and up to 1e6; default 0.05. For methods with ascents.
+    /// Length of one ascent in its norm, above 0 and up to 1e6; default 0.05. For methods with ascents; for
+    /// RWP, the length of the perturbation.
     #[prost(double, optional, tag = "4")]
     pub rho: ::core::option::Option<f64>,
     /// Offset of the adaptive scaling, 0 to 1e6; default 0.01. For the ascent ASAM.
@@ -149,6 +150,16 @@ pub struct OptimizerSpec {
     /// The base optimizer; absent means all defaults.
     #[prost(message, optional, tag = "12")]
     pub base: ::core::option::Option<BaseOptimizerSpec>,
+    /// Which gradient the descent takes. For MULTISTEP_SAM.
+    #[prost(enumeration = "DescentGradient", tag = "13")]
+    pub descent: i32,
+    /// Tensors that are trained in another way, at most 256 patterns together.
+    #[prost(message, repeated, tag = "14")]
+    pub groups: ::prost::alloc::vec::Vec<ParameterGroup>,
+    /// Euclidean norm over all trained parameters to which the gradients of descents are clipped, above 0 and up to 1e6;
+    /// absent means that they are not.
+    #[prost(double, optional, tag = "15")]
+    pub clip_norm: ::core::option::Option<f64>,
     /// Interpolation factor of the slow weights; default 0.5. For LOOKAHEAD, LOOKAHEAD_SAM and LOOKBEHIND.
     #[prost(oneof = "optimizer_spec::Interpolation", tags = "6, 7")]
     pub interpolation: ::core::option::Option<optimizer_spec::Interpolation>,
@@ -167,13 +178,37 @@ pub mod optimizer_spec {
         AdaptiveAlpha(bool),
     }
 }
-/// The base optimizer, which takes the descents; defined as in PyTorch. A field that its kind does not use is refused.
+/// Parameters whose names match a pattern, and what is different for them. A parameter that several groups match takes
+/// each field from the last one that has it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ParameterGroup {
+    /// Patterns of names, at least one, each of 1 to 256 bytes: '\*' stands for any characters, '?' for one. Each must match
+    /// a parameter of the model.
+    #[prost(string, repeated, tag = "1")]
+    pub tensors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Factor of the learning rate, above 0 and up to 1e6; default 1.
+    #[prost(double, optional, tag = "2")]
+    pub lr_factor: ::core::option::Option<f64>,
+    /// Weight decay, 0 to 1e6; default that of the base optimizer.
+    #[prost(double, optional, tag = "3")]
+    pub weight_decay: ::core::option::Option<f64>,
+    /// Whether the parameters keep their initial values; default false. Their gradients are not sent.
+    #[prost(bool, optional, tag = "4")]
+    pub frozen: ::core::option::Option<bool>,
+    /// Whether the parameters are perturbed; default true. If not, they enter neither the norm of an ascent nor an adaptive
+    /// interpolation factor. For methods with ascents.
+    #[prost(bool, optional, tag = "5")]
+    pub ascent: ::core::option::Option<bool>,
+}
+/// The base optimizer, which takes the descents; SGD, ADAM and ADAMW are defined as in PyTorch, LION as in its paper (Chen
+/// et al., NeurIPS 2023). A field that its kind does not use is refused.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct BaseOptimizerSpec {
     /// Kind of the optimizer.
     #[prost(enumeration = "BaseOptimizerKind", tag = "1")]
     pub kind: i32,
-    /// Learning rate before the schedule, above 0 and up to 1e6; default 0.1 for SGD, 0.001 for ADAMW.
+    /// Learning rate before the schedule, above 0 and up to 1e6; default 0.1 for SGD, 0.001 for ADAM and ADAMW, 0.0001 for
+    /// LION.
     #[prost(double, optional, tag = "2")]
     pub lr: ::core::option::Option<f64>,
     /// SGD: momentum, from 0 to below 1; default 0.
@@ -182,22 +217,25 @@ pub struct BaseOptimizerSpec {
     /// SGD: whether the momentum is Nesterov's, which requires momentum above 0; default false.
     #[prost(bool, optional, tag = "4")]
     pub nesterov: ::core::option::Option<bool>,
-    /// Weight decay, 0 to 1e6; default 0 for SGD, 0.01 for ADAMW. Times the weights it is added to the gradient (SGD), or
-    /// times learning rate and weights it is subtracted from the weights (ADAMW).
+    /// Weight decay, 0 to 1e6; default 0, or 0.01 for ADAMW. Times the weights it is added to the gradient (SGD, ADAM), or
+    /// times learning rate and weights it is subtracted from the weights (ADAMW, LION).
     #[prost(double, optional, tag = "5")]
     pub weight_decay: ::core::option::Option<f64>,
-    /// ADAMW: decay rate of the first moment, from 0 to below 1; default 0.9.
+    /// ADAM, ADAMW: decay rate of the first moment, LION: share of the momentum in a step; from 0 to below 1; default 0.9.
     #[prost(double, optional, tag = "6")]
     pub beta1: ::core::option::Option<f64>,
-    /// ADAMW: decay rate of the second moment, from 0 to below 1; default 0.999.
+    /// ADAM, ADAMW: decay rate of the second moment, default 0.999; LION: of the momentum, default 0.99; from 0 to below 1.
     #[prost(double, optional, tag = "7")]
     pub beta2: ::core::option::Option<f64>,
-    /// ADAMW: added to the denominator, above 0 and up to 1; default 1e-8.
+    /// ADAM, ADAMW: added to the denominator, above 0 and up to 1; default 1e-8.
     #[prost(double, optional, tag = "8")]
     pub eps: ::core::option::Option<f64>,
+    /// Whether weight decay acts on parameters of fewer than two dimensions, which are biases and the weights of
+    /// normalisation layers; default true. A group's weight decay counts in any case.
+    #[prost(bool, optional, tag = "9")]
+    pub decay_biases_and_norms: ::core::option::Option<bool>,
 }
-/// Learning rate over time. The unit of time is the epoch if TrainSpec.epochs is given, and the outer step if
-/// TrainSpec.steps is given; units are counted from 0. A field that the kind does not use is refused.
+/// Learning rate over time. Units are counted from 0. A field that the kind does not use is refused.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScheduleSpec {
     /// Shape after the warm-up.
@@ -209,15 +247,31 @@ pub struct ScheduleSpec {
     /// MULTISTEP: factor at each milestone, above 0 and up to 1; default 0.1.
     #[prost(double, optional, tag = "3")]
     pub gamma: ::core::option::Option<f64>,
-    /// COSINE: learning rate at the end of the training, 0 to 1e6; default 0.
+    /// COSINE, POLYNOMIAL: learning rate at the end of the training, 0 to 1e6; default 0.
     #[prost(double, optional, tag = "4")]
     pub min_lr: ::core::option::Option<f64>,
-    /// Units of linear warm-up from warmup_start × lr to lr, fewer than the training has; default 0, no warm-up.
+    /// Units of linear warm-up from warmup_start × lr to lr, fewer than the training has; default 0, no warm-up. Not for
+    /// ONE_CYCLE.
     #[prost(uint64, optional, tag = "5")]
     pub warmup: ::core::option::Option<u64>,
-    /// Factor of lr in the first unit of the warm-up, above 0 and up to 1; default 0.1.
+    /// Factor of lr in the first unit of the warm-up, above 0 and up to 1; default 0.1. Not for ONE_CYCLE.
     #[prost(double, optional, tag = "6")]
     pub warmup_start: ::core::option::Option<f64>,
+    /// Unit of time.
+    #[prost(enumeration = "ScheduleUnit", tag = "7")]
+    pub unit: i32,
+    /// POLYNOMIAL: power, above 0 and up to 100; default 1.
+    #[prost(double, optional, tag = "8")]
+    pub power: ::core::option::Option<f64>,
+    /// ONE_CYCLE: part of the training in which the rate rises, from 0 to below 1; default 0.3.
+    #[prost(double, optional, tag = "9")]
+    pub pct_start: ::core::option::Option<f64>,
+    /// ONE_CYCLE: the rate begins at lr divided by this, 1 to 1e12; default 25.
+    #[prost(double, optional, tag = "10")]
+    pub div_factor: ::core::option::Option<f64>,
+    /// ONE_CYCLE: the rate ends at its beginning divided by this, 1 to 1e12; default 10000.
+    #[prost(double, optional, tag = "11")]
+    pub final_div_factor: ::core::option::Option<f64>,
 }
 /// When checkpoints are written. One is always written before the first outer step, after the last one, and when a job
 /// pauses after an outer step. At most one of every_epochs, every_steps and every_minutes may be given. If all are absent,
@@ -306,6 +360,10 @@ pub struct JobDescription {
     /// Number of training samples whose label data.label_noise made wrong.
     #[prost(uint64, tag = "8")]
     pub memorised_samples: u64,
+    /// For people: what was read of the data, what of them was left out, and what was converted, in lines of together at most
+    /// 64 KiB. Descriptions that differ only in this are equal.
+    #[prost(string, repeated, tag = "9")]
+    pub data_report: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Identity of a session. It is part of every message of a worker, so that the coordinator recognises messages of an
 /// earlier session or of an earlier start of the coordinator as stale.
@@ -501,7 +559,7 @@ impl Precision {
 pub enum Method {
     /// Default: LOOKBEHIND.
     Unspecified = 0,
-    /// One descent: the base optimizer (SGD or AdamW) alone.
+    /// One descent: the base optimizer alone.
     Sgd = 1,
     /// One ascent, then one descent.
     Sam = 2,
@@ -509,10 +567,12 @@ pub enum Method {
     Lookahead = 3,
     /// k SAM steps with a batch each, then interpolation.
     LookaheadSam = 4,
-    /// k ascents, then one descent with the gradient at the last point.
+    /// k ascents, then one descent with the gradient at the last point, or the mean of those at all k points.
     MultistepSam = 5,
     /// k ascents, each followed by a descent, then interpolation.
     Lookbehind = 6,
+    /// One descent with the gradient at weights that are perturbed in a random direction.
+    Rwp = 7,
 }
 impl Method {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -528,6 +588,7 @@ impl Method {
             Self::LookaheadSam => "METHOD_LOOKAHEAD_SAM",
             Self::MultistepSam => "METHOD_MULTISTEP_SAM",
             Self::Lookbehind => "METHOD_LOOKBEHIND",
+            Self::Rwp => "METHOD_RWP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -540,6 +601,7 @@ impl Method {
             "METHOD_LOOKAHEAD_SAM" => Some(Self::LookaheadSam),
             "METHOD_MULTISTEP_SAM" => Some(Self::MultistepSam),
             "METHOD_LOOKBEHIND" => Some(Self::Lookbehind),
+            "METHOD_RWP" => Some(Self::Rwp),
             _ => None,
         }
     }
@@ -610,6 +672,39 @@ impl Gradients {
         }
     }
 }
+/// Which gradient the descent of MULTISTEP_SAM takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DescentGradient {
+    /// Default: LAST.
+    Unspecified = 0,
+    /// That at the last point.
+    Last = 1,
+    /// The mean of those at all k points; with the minibatch SAME only.
+    Mean = 2,
+}
+impl DescentGradient {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DESCENT_GRADIENT_UNSPECIFIED",
+            Self::Last => "DESCENT_GRADIENT_LAST",
+            Self::Mean => "DESCENT_GRADIENT_MEAN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DESCENT_GRADIENT_UNSPECIFIED" => Some(Self::Unspecified),
+            "DESCENT_GRADIENT_LAST" => Some(Self::Last),
+            "DESCENT_GRADIENT_MEAN" => Some(Self::Mean),
+            _ => None,
+        }
+    }
+}
 /// Which batches the inner steps of one outer step use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -654,6 +749,9 @@ pub enum BatchStatistics {
     EveryPass = 1,
     /// Only gradients at unperturbed weights.
     Unperturbed = 2,
+    /// None: running statistics keep their initial values, and training normalises with them. Batch statistics are not
+    /// sent. Not for workers on GPUs.
+    Frozen = 3,
 }
 impl BatchStatistics {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -665,6 +763,7 @@ impl BatchStatistics {
             Self::Unspecified => "BATCH_STATISTICS_UNSPECIFIED",
             Self::EveryPass => "BATCH_STATISTICS_EVERY_PASS",
             Self::Unperturbed => "BATCH_STATISTICS_UNPERTURBED",
+            Self::Frozen => "BATCH_STATISTICS_FROZEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -673,6 +772,7 @@ impl BatchStatistics {
             "BATCH_STATISTICS_UNSPECIFIED" => Some(Self::Unspecified),
             "BATCH_STATISTICS_EVERY_PASS" => Some(Self::EveryPass),
             "BATCH_STATISTICS_UNPERTURBED" => Some(Self::Unperturbed),
+            "BATCH_STATISTICS_FROZEN" => Some(Self::Frozen),
             _ => None,
         }
     }
@@ -720,6 +820,10 @@ pub enum BaseOptimizerKind {
     Sgd = 1,
     /// Adam with decoupled weight decay.
     Adamw = 2,
+    /// Adam.
+    Adam = 3,
+    /// Lion.
+    Lion = 4,
 }
 impl BaseOptimizerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -731,6 +835,8 @@ impl BaseOptimizerKind {
             Self::Unspecified => "BASE_OPTIMIZER_KIND_UNSPECIFIED",
             Self::Sgd => "BASE_OPTIMIZER_KIND_SGD",
             Self::Adamw => "BASE_OPTIMIZER_KIND_ADAMW",
+            Self::Adam => "BASE_OPTIMIZER_KIND_ADAM",
+            Self::Lion => "BASE_OPTIMIZER_KIND_LION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -739,6 +845,8 @@ impl BaseOptimizerKind {
             "BASE_OPTIMIZER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "BASE_OPTIMIZER_KIND_SGD" => Some(Self::Sgd),
             "BASE_OPTIMIZER_KIND_ADAMW" => Some(Self::Adamw),
+            "BASE_OPTIMIZER_KIND_ADAM" => Some(Self::Adam),
+            "BASE_OPTIMIZER_KIND_LION" => Some(Self::Lion),
             _ => None,
         }
     }
@@ -755,6 +863,10 @@ pub enum ScheduleKind {
     Multistep = 2,
     /// Follows half a cosine from lr at the end of the warm-up to min_lr at the end of the training.
     Cosine = 3,
+    /// Follows a power of the part that is left of the training, from lr at the end of the warm-up to min_lr at the end.
+    Polynomial = 4,
+    /// Follows half a cosine up to lr and half a cosine down, as PyTorch's OneCycleLR; momentum stays as it is.
+    OneCycle = 5,
 }
 impl ScheduleKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -767,6 +879,8 @@ impl ScheduleKind {
             Self::Constant => "SCHEDULE_KIND_CONSTANT",
             Self::Multistep => "SCHEDULE_KIND_MULTISTEP",
             Self::Cosine => "SCHEDULE_KIND_COSINE",
+            Self::Polynomial => "SCHEDULE_KIND_POLYNOMIAL",
+            Self::OneCycle => "SCHEDULE_KIND_ONE_CYCLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -776,6 +890,41 @@ impl ScheduleKind {
             "SCHEDULE_KIND_CONSTANT" => Some(Self::Constant),
             "SCHEDULE_KIND_MULTISTEP" => Some(Self::Multistep),
             "SCHEDULE_KIND_COSINE" => Some(Self::Cosine),
+            "SCHEDULE_KIND_POLYNOMIAL" => Some(Self::Polynomial),
+            "SCHEDULE_KIND_ONE_CYCLE" => Some(Self::OneCycle),
+            _ => None,
+        }
+    }
+}
+/// Unit of a schedule's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ScheduleUnit {
+    /// Default: EPOCH if TrainSpec.epochs is given, STEP if TrainSpec.steps is given.
+    Unspecified = 0,
+    /// Passes over the training split; only if TrainSpec.epochs is given.
+    Epoch = 1,
+    /// Outer steps.
+    Step = 2,
+}
+impl ScheduleUnit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SCHEDULE_UNIT_UNSPECIFIED",
+            Self::Epoch => "SCHEDULE_UNIT_EPOCH",
+            Self::Step => "SCHEDULE_UNIT_STEP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SCHEDULE_UNIT_UNSPECIFIED" => Some(Self::Unspecified),
+            "SCHEDULE_UNIT_EPOCH" => Some(Self::Epoch),
+            "SCHEDULE_UNIT_STEP" => Some(Self::Step),
             _ => None,
         }
     }
@@ -1193,6 +1342,12 @@ pub struct OuterStepMetrics {
     /// The same on the training samples with a wrong label: the accuracy is the share whose wrong label is predicted.
     #[prost(message, optional, tag = "21")]
     pub memorised: ::core::option::Option<TestMetrics>,
+    /// Least interpolation factor of a tensor; only if it is adaptive, like the next one.
+    #[prost(double, optional, tag = "22")]
+    pub alpha_min: ::core::option::Option<f64>,
+    /// Greatest interpolation factor of a tensor.
+    #[prost(double, optional, tag = "23")]
+    pub alpha_max: ::core::option::Option<f64>,
 }
 /// Result of an evaluation: the slow weights on the test split, or on what the field says.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -2960,9 +3115,6 @@ pub struct Prepared {
     /// Human-readable description of the compute class: processor, libraries, build. Cut after 1000 characters.
     #[prost(string, tag = "4")]
     pub class_description: ::prost::alloc::string::String,
-    /// For people: what was read of the data, what of them was left out, and what was converted. Cut after 1000 characters.
-    #[prost(string, tag = "5")]
-    pub data_report: ::prost::alloc::string::String,
 }
 /// A job could not be prepared.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3012,8 +3164,8 @@ pub struct Assign {
     pub weights_digests: ::prost::bytes::Bytes,
 }
 /// How the workers of a request exchange weights and partials. The newest one of a request counts. Weights and partials
-/// are cut into blocks of 262,144 elements: those of all parameters, the last of which may be shorter, then those of all
-/// running statistics.
+/// are cut into blocks: those of all parameters, the last of which may be shorter, then those of all running statistics.
+/// The number of elements decides on the size of a block, 16,384 to 262,144 elements.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Exchange {
     /// Identity of the request.
@@ -3027,14 +3179,14 @@ pub struct Exchange {
     pub peers: ::prost::alloc::vec::Vec<Peer>,
     /// Ranges that together cover all blocks. Its owner downloads a range of the weights from the coordinator and serves
     /// it to the other workers; it fetches the range of all partials, adds them in the order of the reduction tree and
-    /// uploads the sum with UploadBlocks.
+    /// uploads the sum with UploadBlocks. Empty for a test, whose partials hold no gradient and go to the coordinator.
     #[prost(message, repeated, tag = "4")]
     pub ranges: ::prost::alloc::vec::Vec<OwnedRange>,
     /// Segments of the request and the workers that were asked for them. Some may overlap.
     #[prost(message, repeated, tag = "5")]
     pub makers: ::prost::alloc::vec::Vec<Maker>,
-    /// Ranges that together cover the blocks of the weights, with the perturbation SHARD: partials have more blocks than the
-    /// weights, and only these are in `ranges`. Empty otherwise.
+    /// Ranges that together cover the blocks of the weights, for a test and with the perturbation SHARD: partials have no or
+    /// more blocks than the weights, and only theirs are in `ranges`. Empty otherwise.
     #[prost(message, repeated, tag = "6")]
     pub weights: ::prost::alloc::vec::Vec<OwnedRange>,
 }

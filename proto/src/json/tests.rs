@@ -62,6 +62,8 @@ fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
         memorised: Some(test),
         gradient_norm: Some(0.5),
         mean_shard_gradient_norm: Some(0.5),
+        alpha_min: Some(0.25),
+        alpha_max: Some(0.75),
         ..v1::OuterStepMetrics::default()
     };
     let empty = StepJson::from(&v1::OuterStepMetrics::default());

@@ -20,8 +20,11 @@ alpha = "adaptive"
 fn a_job_is_the_same_after_a_journey_over_the_wire() {
     let full = format!(
         "{SMALL}rho = 0.3\nascent = \"asam\"\neta = 0.02\ngradients = \"reference\"\nminibatch = \"same\"\n\
-         batch_statistics = \"unperturbed\"\nperturbation = \"shard\"\n\
+         batch_statistics = \"frozen\"\nclip_norm = 1.5\nperturbation = \"shard\"\n\
          [optimizer.base]\nkind = \"adamw\"\nlr = 1e-3\nbetas = [0.8, 0.99]\neps = 1e-7\nweight_decay = 0.1\n\
+         decay_biases_and_norms = false\n\
+         [[optimizer.groups]]\ntensors = [\"*.bias\", \"norm?\"]\nlr_factor = 0.5\nweight_decay = 0.2\n\
+         [[optimizer.groups]]\ntensors = [\"x\"]\nfrozen = true\nascent = false\n\
          [schedule]\nkind = \"multistep\"\nmilestones = [1, 2]\ngamma = 0.5\nwarmup = 1\nwarmup_start = 0.2\n\
          [checkpoint]\nevery_steps = 3\nkeep = 4\non_failure = \"pause\"\n[eval]\nevery_epochs = 0\n\
          [resources]\nmin_workers = 2\nmax_workers = 3\npriority = -7\nverify = 2\n"
@@ -35,7 +38,14 @@ fn a_job_is_the_same_after_a_journey_over_the_wire() {
             "hidden = [32]",
             "hidden = [32], init = { job = \"j0123abcd\", checkpoint = 7, continues = true }",
         );
-    for text in [SMALL, &full, &after_another] {
+    let lion = format!("{SMALL}[optimizer.base]\nkind = \"lion\"\nbetas = [0.8, 0.99]\n");
+    let adam = lion.replace("lion", "adam");
+    let cycle = format!(
+        "{SMALL}[schedule]\nkind = \"one_cycle\"\nunit = \"step\"\npct_start = 0.2\ndiv_factor = 9\n\
+         final_div_factor = 99\n"
+    );
+    let polynomial = format!("{SMALL}[schedule]\nkind = \"polynomial\"\nunit = \"epoch\"\npower = 0.9\n");
+    for text in [SMALL, &full, &after_another, &lion, &adam, &cycle, &polynomial] {
         let file = parse_toml(text).expect("a valid job");
         let travelled = from_proto(&to_proto(&file)).expect("its message");
         assert_eq!(travelled.validate(), file.validate());

@@ -32,6 +32,9 @@ const SEND_BYTES: usize = 64 * 1024;
 /// Largest header list of an HTTP/2 request, in bytes as HTTP/2 counts them.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
 
+/// Why a connection is closed early.
+const CLOSED: &str = "made room for another, or left an answer unread";
+
 /// An accepted connection and what is needed to serve it.
 pub(super) struct Connection {
     pub(super) address: SocketAddr,
@@ -82,7 +85,7 @@ impl Connection {
                 self.open.observer.refused();
                 format!("connections: {refused}")
             })?,
-            () = self.seat.closing() => return Err("made room for another".into()),
+            () = self.seat.closing() => return Err(CLOSED.into()),
             () = self.end.cancelled() => return Ok(()),
         }
         configure(&stream, self.limits.stalled).map_err(|error| format!("socket: {error}"))?;
@@ -94,7 +97,7 @@ impl Connection {
         let accepted = tokio::select! {
             accepted = handshake => accepted,
             () = self.end.cancelled() => return Ok(()),
-            () = self.seat.closing() => return Err("made room for another".into()),
+            () = self.seat.closing() => return Err(CLOSED.into()),
         };
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
@@ -131,7 +134,7 @@ impl Connection {
         let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
-            () = seat.closing() => return Err("made room for another".into()),
+            () = seat.closing() => return Err(CLOSED.into()),
             () = end.cancelled() => {}
             () = activity.quiet_for(limits.quiet) => {}
         }

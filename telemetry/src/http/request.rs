@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -13,11 +11,12 @@ use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::connection::Busy;
+use super::pieces::Pieces;
 use super::seat::Seat;
 use super::unread::limited;
 use super::{Limits, Peer};
@@ -32,6 +31,7 @@ pub(super) async fn answer(
     seat: Arc<Seat>,
     busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
+    let closing = seat.close();
     let (mut response, seated) = match whole(request, &limits).await {
         // Only now, so that those who send slowly can be closed for others.
         Ok(mut request) => match seat.sit() {
@@ -47,56 +47,9 @@ pub(super) async fn answer(
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // The request counts as active until the last byte of its response has been handed over, or it is not read.
     Ok(response.map(|body| {
-        let pieces = Pieces { body, rest: Bytes::new() };
         let unread = || axum::Error::new("the answer was not read for too long");
-        Body::new(limited(pieces, (busy, seated), limits.stalled, unread))
+        Body::new(limited(Pieces::new(body), (busy, seated), limits.stalled, closing, unread))
     }))
-}
-
-/// A body that is sent in small parts: of a large one the connection would hold all that its client does not read.
-struct Pieces {
-    body: Body,
-    /// Of the part that is being sent.
-    rest: Bytes,
-}
-
-/// Largest part of an answer that is given to the connection at once.
-const PIECE: usize = 16 * 1024;
-
-impl hyper::body::Body for Pieces {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.rest = data,
-                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
-                },
-                end => return Poll::Ready(end),
-            }
-        }
-        let length = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        // The upper bound first, since it may not be below the lower one.
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint.set_lower(hint.lower() + rest);
-        hint
-    }
 }
 
 fn full() -> Response<Body> {

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Limits, Observer};
 use crate::newcomers::{Newcomer, Newcomers};
 use crate::source::{Share, Shares, Source};
@@ -63,9 +65,14 @@ impl Rooms {
 }
 
 impl Seat {
-    /// Waits until the connection has to be closed for another one.
+    /// Waits until the connection has to be closed: for another one, or because an answer is not read.
     pub(super) async fn closing(&self) {
         self.newcomer.closing().cancelled().await;
+    }
+
+    /// Closes the connection when it is cancelled.
+    pub(super) fn close(&self) -> CancellationToken {
+        self.newcomer.closing().clone()
     }
 
     /// Begins to answer a request; `None` if there is no seat.

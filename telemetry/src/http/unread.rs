@@ -1,8 +1,8 @@
-//! Answers that their caller does not read. A stream without a limit would keep its slot, its file and its buffers for
-//! as long as the connection stays open.
+//! Answers that their caller does not read. One without a limit would keep its slot, its file and its buffers for as long
+//! as the connection stays open.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Least rate of a transfer in bytes per second, on average over the patience: far below any line on which training makes
 /// sense, and enough that no transfer is held open with a few bytes now and then.
@@ -22,16 +23,60 @@ pub fn at_least_rate(bytes: usize) -> Duration {
 }
 
 /// Ends an answer whose caller stops reading for `patience`, or reads more slowly than the least rate. `kept` is dropped
-/// with the answer; `unread` makes the error with which it ends.
-pub fn limited<B, K>(body: B, kept: K, patience: Duration, unread: fn() -> B::Error) -> Limited<B, K>
+/// when the last byte has left, or the answer is ended. Then `closing` is cancelled as well, which must close the
+/// connection: it holds parts of the answer for as long as its client leaves the call open. `unread` makes the error with
+/// which the answer ends.
+pub fn limited<B, K>(
+    body: B,
+    kept: K,
+    patience: Duration,
+    closing: CancellationToken,
+    unread: fn() -> B::Error,
+) -> Limited<B, K>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     K: Send + 'static,
 {
     let open = Open { body, _kept: kept, left: patience, take_until: Some(Instant::now() + patience) };
-    let answer = Arc::new(Mutex::new(Some(open)));
-    let watch = tokio::spawn(watch(Arc::downgrade(&answer), patience)).abort_handle();
-    Limited { open: answer, patience, unread, watch }
+    let answer = Arc::new(Answer { open: Mutex::new(Some(open)), watch: OnceLock::new() });
+    let watch = tokio::spawn(watch(Arc::downgrade(&answer), patience, closing));
+    // It was not set before.
+    let _ = answer.watch.set(watch.abort_handle());
+    Limited { answer, patience, unread }
+}
+
+/// An answer until its last byte has left: the body and all parts of it that the connection holds share this.
+struct Answer<B, K> {
+    /// `None` after the answer was ended because it was not read.
+    open: Mutex<Option<Open<B, K>>>,
+    watch: OnceLock<AbortHandle>,
+}
+
+impl<B, K> Answer<B, K> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open<B, K>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B, K> Drop for Answer<B, K> {
+    fn drop(&mut self) {
+        // Otherwise many short answers would leave as many waiting tasks behind.
+        if let Some(watch) = self.watch.get() {
+            watch.abort();
+        }
+    }
+}
+
+/// A part of an answer that the connection was given, and that has not left yet.
+struct Part {
+    data: Bytes,
+    _answer: Arc<dyn Send + Sync>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
 }
 
 /// A body that is still being sent.
@@ -77,31 +122,26 @@ impl<B: Body<Data = Bytes>, K> Open<B, K> {
 
 /// The body as the connection sees it.
 pub struct Limited<B: Body, K> {
-    /// `None` after the answer was ended because it was not read.
-    open: Arc<Mutex<Option<Open<B, K>>>>,
+    answer: Arc<Answer<B, K>>,
     patience: Duration,
     unread: fn() -> B::Error,
-    watch: AbortHandle,
-}
-
-impl<B: Body, K> Drop for Limited<B, K> {
-    fn drop(&mut self) {
-        // Otherwise many short answers would leave as many waiting tasks behind.
-        self.watch.abort();
-    }
 }
 
 /// Waits for the end of the answer, and ends it if it is not read.
-async fn watch<B: Body<Data = Bytes>, K>(answer: Weak<Mutex<Option<Open<B, K>>>>, patience: Duration) {
+async fn watch<B: Body<Data = Bytes>, K>(
+    answer: Weak<Answer<B, K>>,
+    patience: Duration,
+    closing: CancellationToken,
+) {
     loop {
         let Some(answer) = answer.upgrade() else { return };
         let next = {
-            let mut held = answer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = answer.lock();
             let Some(open) = held.as_ref() else { return };
             let now = Instant::now();
             if open.is_overdue(now) {
-                // Its slot and its memory are free from here on, although the connection still holds the call.
                 *held = None;
+                closing.cancel();
                 return;
             }
             open.take_until.unwrap_or(now + patience)
@@ -111,7 +151,11 @@ async fn watch<B: Body<Data = Bytes>, K>(answer: Weak<Mutex<Option<Open<B, K>>>>
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin, K> Body for Limited<B, K> {
+impl<B, K> Body for Limited<B, K>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    K: Send + 'static,
+{
     type Data = Bytes;
     type Error = B::Error;
 
@@ -119,22 +163,23 @@ impl<B: Body<Data = Bytes> + Unpin, K> Body for Limited<B, K> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let patience = self.patience;
-        let mut held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = held.as_mut() else { return Poll::Ready(Some(Err((self.unread)()))) };
-        let frame = Pin::new(&mut open.body).poll_frame(context);
-        open.note(&frame, Instant::now(), patience);
-        frame
+        let frame = {
+            let mut held = self.answer.lock();
+            let Some(open) = held.as_mut() else { return Poll::Ready(Some(Err((self.unread)()))) };
+            let frame = Pin::new(&mut open.body).poll_frame(context);
+            open.note(&frame, Instant::now(), self.patience);
+            frame
+        };
+        let part = |data| Bytes::from_owner(Part { data, _answer: Arc::clone(&self.answer) as _ });
+        frame.map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        let held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().is_some_and(|open| open.body.is_end_stream())
+        self.answer.lock().as_ref().is_some_and(|open| open.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map_or_else(SizeHint::default, |open| open.body.size_hint())
+        self.answer.lock().as_ref().map_or_else(SizeHint::default, |open| open.body.size_hint())
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use lookbehind_tests::bench::{
-    Failure, Hosts, Measured, Placement, Role, Samples, Scheme, Spread, Table, goodput,
+    Failure, Hosts, Measured, Placement, Role, Samples, Scheme, Spread, Table, Timeline, goodput,
 };
 
 #[global_allocator]
@@ -66,6 +66,9 @@ struct Options {
     /// DistributedDataParallel with 2k backward passes.
     #[arg(long)]
     resnet: bool,
+    /// Prints before each row how busy the links were in its last outer step, and how many packets they have dropped.
+    #[arg(long)]
+    timeline: bool,
     /// What `cargo bench` passes to each benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,7 +90,7 @@ fn main() -> ExitCode {
 
 fn compare(options: &Options) -> Result<(), Failure> {
     println!(
-        "{} f32, V = {:.0} MB; seconds per exchange, best / median of {}; processors: of the whole machine",
+        "{} parameters, V = {:.0} MB as f32; seconds per exchange, best / median of {}; processors: of the whole machine",
         options.parameters,
         options.bytes() / 1e6,
         options.gradients
@@ -219,7 +222,13 @@ impl Row {
         let second = rate * 1e6 / 8.0;
         let goodput = goodput(hosts.get(0)?, hosts.get(1)?, second as usize)?;
         let limit = options.limit(each_way, workers, goodput);
+        let timeline = options.timeline.then(|| Timeline::begin(&hosts));
         let ours = measure(options, scheme, &hosts, workers, options.tls, limit)?;
+        if let (Some(timeline), Some((begin, end))) = (timeline, ours.last) {
+            println!();
+            timeline.print(begin, end, second)?;
+            println!("\nPackets dropped by the links in all outer steps: {}.\n", hosts.dropped()?);
+        }
         let mut gloo = Samples::default();
         if *torch {
             gloo = torch::gloo_all_reduces(&hosts, placement, workers, options)?;

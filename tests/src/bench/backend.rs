@@ -59,12 +59,12 @@ impl Backend for ConstantBackend {
             further_tests: lookbehind_common::test_set::FurtherTests::default(),
             data_fingerprint: Digest::of(b"constant"),
             class_names: Vec::new(),
+            data_report: Vec::new(),
         };
         let rounding = Rounding::of(spec, &description.layout);
         let gradients = FlatBufferPool::new(READY);
-        let method = &spec.optimizer.method;
-        let visits = Visit::of(method).is_some();
-        let elements = partial_lengths(method, &description.layout).parameters;
+        let visits = Visit::of(&spec.optimizer.method).is_some();
+        let elements = partial_lengths(&spec.optimizer, &description.layout).parameters;
         Ok(Box::new(ConstantJob { description, rounding, samples, elements, visits, gradients }))
     }
 }

@@ -80,6 +80,14 @@ impl Namespace {
         let reason = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
         Err(Unavailable(format!("{program}: {reason}")).into())
     }
+
+    /// Packets that the queues in the namespace have dropped.
+    fn dropped(&self) -> Result<u64, Failure> {
+        let output = self.command("tc").args(["-s", "qdisc"]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let counts = text.split("dropped ").skip(1).map(|rest| rest.split(',').next().unwrap_or_default());
+        Ok(counts.map(str::parse::<u64>).sum::<Result<u64, _>>()?)
+    }
 }
 
 impl Drop for Namespace {
@@ -107,7 +115,27 @@ impl Host {
     /// # Errors
     /// If the system does not tell.
     pub fn traffic(&self) -> Result<(u64, u64), Failure> {
-        let table = std::fs::read_to_string(format!("/proc/{}/net/dev", self.namespace.0.id()))?;
+        self.counters().read()
+    }
+
+    /// The counters of its interface.
+    pub(super) fn counters(&self) -> Counters {
+        Counters(format!("/proc/{}/net/dev", self.namespace.0.id()))
+    }
+
+    /// Packets that the link's sending end has dropped because its queue was full.
+    fn dropped(&self) -> Result<u64, Failure> {
+        self.namespace.dropped()
+    }
+}
+
+/// The file in which the system counts what a host's interface has received and sent.
+pub(super) struct Counters(String);
+
+impl Counters {
+    /// Bytes that were received and sent.
+    pub(super) fn read(&self) -> Result<(u64, u64), Failure> {
+        let table = std::fs::read_to_string(&self.0)?;
         let prefix = format!("{INTERFACE}:");
         let line = table.lines().find_map(|line| line.trim().strip_prefix(&prefix)).ok_or("no interface")?;
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -162,6 +190,19 @@ impl Hosts {
         let host = self.get(index)?;
         self.bridge.batch("tc", &[token_bucket(&port(index), rate)])?;
         host.namespace.batch("tc", &[token_bucket(INTERFACE, rate)])
+    }
+
+    /// The hosts, in the order of the rates.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter()
+    }
+
+    /// Packets that all links together have dropped because a queue was full.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn dropped(&self) -> Result<u64, Failure> {
+        self.hosts.iter().try_fold(self.bridge.dropped()?, |sum, host| Ok(sum + host.dropped()?))
     }
 
     /// A host by its index in the rates.

@@ -12,6 +12,7 @@ mod scheme;
 mod spread;
 mod star;
 mod stream;
+mod timeline;
 
 pub use backend::ConstantBackend;
 pub use cluster::{BenchJob, Outside, run_inside};
@@ -24,6 +25,7 @@ pub use scheme::Scheme;
 pub use spread::{Measured, Placement, Spread};
 pub use star::{copies, star, sums};
 pub use stream::goodput;
+pub use timeline::Timeline;
 
 /// Any error that stops a benchmark.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

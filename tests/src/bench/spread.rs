@@ -49,6 +49,8 @@ pub struct Measured {
     pub optimizer: Samples,
     /// Number of exchanges measured.
     pub gradients: u64,
+    /// When the last outer step that was measured began and ended.
+    pub last: Option<(Instant, Instant)>,
     /// Share of all processors that the whole machine used, from 0 to 1.
     pub processors: f64,
     /// Share of all processors that the cluster's processes used; it lacks much of what the links cost.
@@ -171,6 +173,7 @@ impl<'a> Spread<'a> {
                 measured.seconds.push(total - compute);
                 measured.optimizer.push(optimizer);
                 measured.add(&now, &before);
+                measured.last = Some((before.at, now.at));
             }
             before = now;
             if measured.gradients == gradients {

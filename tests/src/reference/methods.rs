@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use lookbehind_common::job::{
-    Alpha, Ascent, ExchangeFormat, InnerGradients, JobSpec, Method, Minibatch, Perturbation,
+    Alpha, Ascent, DescentGradient, ExchangeFormat, InnerGradients, JobSpec, Method, Minibatch, Perturbation,
 };
+use lookbehind_common::random::{Key, Purpose};
 
 use super::Values;
 use super::base::{Base, each};
+use super::rounding::{Rounding, Seen};
+use super::rules::{Rule, rule};
 
 /// The structure of a method's outer step.
 pub struct InnerSteps {
@@ -20,7 +23,7 @@ pub struct InnerSteps {
 /// Inner steps and batches of a method's full outer step.
 pub fn inner_steps(method: &Method) -> InnerSteps {
     let (k, switches) = match *method {
-        Method::Sgd | Method::Sam { .. } => (1, false),
+        Method::Sgd | Method::Sam { .. } | Method::Rwp { .. } => (1, false),
         Method::Lookahead { k, .. } | Method::LookaheadSam { k, .. } => (k, true),
         Method::MultistepSam { k, minibatch, .. } => (k, minibatch == Minibatch::Switch),
         Method::Lookbehind { k, gradients, .. } => {
@@ -38,11 +41,18 @@ pub struct Trainer {
     method: Method,
     /// Whether adaptive ascents scale each tensor; one value per tensor.
     scaled: Vec<bool>,
+    /// How each tensor is trained.
+    rules: Vec<Rule>,
     base: Base,
     /// Shards of a batch.
     shards: usize,
-    /// Whether the gradients of shards and all sums of them are rounded to bf16.
-    rounds: bool,
+    /// What is done to the gradients of shards and all sums of them.
+    rounding: Rounding,
+    seed: u64,
+    /// Number of each tensor in the model, where a layer's weight comes before its bias.
+    numbers: Vec<u32>,
+    /// Outer steps done.
+    done: u64,
     /// The slow weights φ.
     pub slow: Values,
 }
@@ -66,34 +76,37 @@ impl Perturbed {
     }
 }
 
-/// The value of bf16 that is nearest: 8 significant bits, ties to even.
-fn nearest_bf16(value: f64) -> f64 {
-    if value == 0.0 {
-        return value;
-    }
-    // The distance of two neighbours of this size; below the smallest normal number it stays as it is there.
-    let step = 2_f64.powf(value.abs().log2().floor().max(-126.0) - 7.0);
-    (value / step).round_ties_even() * step
-}
-
-/// The sum along the reduction tree: the left part has as many shards as the largest power of two below all of them.
-fn tree(shards: &[Values], rounded: &impl Fn(Values) -> Values) -> Values {
-    if let [shard] = shards {
-        return shard.clone();
-    }
-    let (left, right) = shards.split_at(shards.len().next_power_of_two() / 2);
-    let mut sum = tree(left, rounded);
-    each(&mut sum, &tree(right, rounded), |left, right| left + right);
-    rounded(sum)
-}
-
 impl Trainer {
-    /// The state before the first outer step; `names` and `slow` are in the same order.
-    pub fn new(spec: &JobSpec, names: &[String], slow: Values) -> Self {
-        let scaled = names.iter().map(|name| name.contains("weight")).collect();
-        let (method, base) = (spec.optimizer.method, Base::new(spec.optimizer.base));
+    /// The state before the first outer step. `tensors`, names and numbers of dimensions, and `slow` are in the same order.
+    pub fn new(spec: &JobSpec, tensors: &[(String, usize)], slow: Values) -> Self {
+        let scaled = tensors.iter().map(|(name, _)| name.contains("weight")).collect();
+        let rules: Vec<Rule> =
+            tensors.iter().map(|(name, dimensions)| rule(&spec.optimizer, name, *dimensions)).collect();
+        let place = |name: &str| {
+            (name.trim_end_matches(".weight").trim_end_matches(".bias").to_owned(), name.ends_with(".bias"))
+        };
+        let before =
+            |name: &str| tensors.iter().filter(|(other, _)| place(other) < place(name)).count() as u32;
         let rounds = spec.train.exchange == ExchangeFormat::Bf16;
-        Self { method, scaled, base, shards: spec.train.shards as usize, rounds, slow }
+        Self {
+            method: spec.optimizer.method,
+            scaled,
+            base: Base::new(&spec.optimizer, rules.clone()),
+            rules,
+            shards: spec.train.shards as usize,
+            rounding: Rounding { rounds, seen: Seen::default() },
+            seed: spec.seed,
+            numbers: tensors.iter().map(|(name, _)| before(name)).collect(),
+            done: 0,
+            slow,
+        }
+    }
+
+    /// The same beside a service that rounded gradients to these.
+    #[must_use]
+    pub fn beside(mut self, seen: Seen) -> Self {
+        self.rounding.seen = seen;
+        self
     }
 
     /// Takes one outer step with the given batches.
@@ -130,13 +143,23 @@ impl Trainer {
                 }
                 self.interpolate(&path, alpha);
             }
-            Method::MultistepSam { ascent, .. } => {
+            Method::MultistepSam { ascent, descent, .. } => {
                 let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
+                let mut gradients = Vec::new();
                 for batch in &batches {
                     perturbed.turn_to(batch);
                     self.climb(&mut perturbed, ascent, gradient);
+                    gradients.push(self.of_parts(&perturbed, gradient));
                 }
-                let g = self.of_parts(&perturbed, gradient);
+                let g = match descent {
+                    DescentGradient::Last => gradients.swap_remove(gradients.len() - 1),
+                    DescentGradient::Mean => mean(&gradients),
+                };
+                self.base.step(&mut self.slow, &g, lr);
+            }
+            Method::Rwp { rho } => {
+                let perturbed = self.randomly_perturbed(rho);
+                let g = self.of_batch(&perturbed, &batches[0], gradient);
                 self.base.step(&mut self.slow, &g, lr);
             }
             // For equal batches, both ways of computing the gradients give the same ones.
@@ -152,6 +175,21 @@ impl Trainer {
                 self.interpolate(&path, alpha);
             }
         }
+        self.done += 1;
+    }
+
+    /// φ + ρ ξ / ‖ξ‖
+    fn randomly_perturbed(&self, rho: f64) -> Values {
+        let drawn = |(&layer, slow): (&u32, &Vec<f64>)| -> Vec<f64> {
+            let key = Key::new(self.seed, Purpose::WeightPerturbation);
+            let mut stream = Key { layer, batch: self.done, ..key }.stream();
+            slow.iter().map(|_| f64::from(stream.normal())).collect()
+        };
+        let drawn: Values = self.numbers.iter().zip(&self.slow).map(drawn).collect();
+        let norm = drawn.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
+        let mut moved = self.slow.clone();
+        each(&mut moved, &drawn, |w, x| w + rho * x / norm);
+        moved
     }
 
     /// Perturbed weights before the first ascent.
@@ -176,19 +214,12 @@ impl Trainer {
         (0..shards).map(shard).collect()
     }
 
-    fn rounded(&self, mut gradient: Values) -> Values {
-        if self.rounds {
-            gradient.iter_mut().flatten().for_each(|g| *g = nearest_bf16(*g));
-        }
-        gradient
-    }
-
     /// What a shard adds to the gradient of the mean loss of a batch of `samples` samples.
     fn of_shard(&self, weights: &Values, shard: &Range<usize>, samples: usize, of: &Gradient<'_>) -> Values {
         let share = shard.len() as f64 / samples as f64;
         let mut gradient = of(weights, shard);
         gradient.iter_mut().flatten().for_each(|g| *g *= share);
-        self.rounded(gradient)
+        self.rounding.of_shard(gradient, shard)
     }
 
     /// The gradient of a batch's mean loss, all shards at the same weights.
@@ -196,7 +227,7 @@ impl Trainer {
         let shards = self.shards_of(batch);
         let shards: Vec<Values> =
             shards.iter().map(|shard| self.of_shard(weights, shard, batch.len(), of)).collect();
-        tree(&shards, &|sum| self.rounded(sum))
+        self.rounding.tree(&shards)
     }
 
     /// The gradient of a batch's mean loss, each part at its own weights.
@@ -208,7 +239,7 @@ impl Trainer {
         let parts = perturbed.parts.iter();
         let parts: Vec<Values> =
             parts.map(|(part, weights)| self.of_shard(weights, part, samples, of)).collect();
-        tree(&parts, &|sum| self.rounded(sum))
+        self.rounding.tree(&parts)
     }
 
     /// Moves the perturbed weights of each part along its own gradient.
@@ -226,9 +257,13 @@ impl Trainer {
     /// φ′ + ρ T²g / (‖T g‖ + 1e-16)
     fn ascend(&self, weights: &Values, gradient: &Values, ascent: Ascent) -> Values {
         let mut t: Values = weights.clone();
-        for (t, &scaled) in t.iter_mut().zip(&self.scaled) {
+        for (t, (&scaled, rule)) in t.iter_mut().zip(self.scaled.iter().zip(&self.rules)) {
             for t in t.iter_mut() {
-                *t = ascent.eta.filter(|_| scaled).map_or(1.0, |eta| t.abs() + eta);
+                *t = match ascent.eta {
+                    _ if !rule.ascends => 0.0,
+                    Some(eta) if scaled => t.abs() + eta,
+                    _ => 1.0,
+                };
             }
         }
         let mut tg = t.clone();
@@ -250,20 +285,36 @@ impl Trainer {
     /// φ + α (f − φ), along the path of the fast weights from φ on.
     fn interpolate(&mut self, path: &[Values], alpha: Alpha) {
         let (first, last) = (&path[1], &path[path.len() - 1]);
-        for (tensor, slow) in self.slow.iter_mut().enumerate() {
-            let alpha = match alpha {
+        let adaptive = |tensor: usize, slow: &Values| {
+            let moved = |to: &Values| to[tensor].iter().zip(&slow[tensor]).map(|(f, s)| f - s).collect();
+            let (x, y): (Vec<f64>, Vec<f64>) = (moved(first), moved(last));
+            (cosine(&x, &y) + 1.0) / 2.0
+        };
+        let ascending: Vec<usize> = (0..self.rules.len()).filter(|&t| self.rules[t].ascends).collect();
+        let sum = ascending.iter().map(|&tensor| adaptive(tensor, &self.slow)).sum::<f64>();
+        // What is not perturbed takes part with the mean of what is.
+        let mean = sum / ascending.len() as f64;
+        let alphas: Vec<f64> = (0..self.slow.len())
+            .map(|tensor| match alpha {
                 Alpha::Static(alpha) => alpha,
-                Alpha::Adaptive => {
-                    let x: Vec<f64> = first[tensor].iter().zip(&*slow).map(|(f, s)| f - s).collect();
-                    let y: Vec<f64> = last[tensor].iter().zip(&*slow).map(|(f, s)| f - s).collect();
-                    (cosine(&x, &y) + 1.0) / 2.0
-                }
-            };
+                Alpha::Adaptive if self.rules[tensor].ascends => adaptive(tensor, &self.slow),
+                Alpha::Adaptive => mean,
+            })
+            .collect();
+        for (tensor, slow) in self.slow.iter_mut().enumerate() {
+            let alpha = alphas[tensor];
             for (slow, fast) in slow.iter_mut().zip(&last[tensor]) {
                 *slow += alpha * (fast - *slow);
             }
         }
     }
+}
+
+fn mean(gradients: &[Values]) -> Values {
+    let mut sum = gradients[0].clone();
+    gradients[1..].iter().for_each(|gradient| each(&mut sum, gradient, |sum, g| sum + g));
+    sum.iter_mut().flatten().for_each(|sum| *sum /= gradients.len() as f64);
+    sum
 }
 
 fn cosine(x: &[f64], y: &[f64]) -> f64 {

@@ -6,18 +6,21 @@ mod files;
 mod methods;
 mod mlp;
 mod normed;
+mod rounding;
+mod rules;
 mod schedule;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use lookbehind_common::job::{JobSpec, Length};
+use lookbehind_common::job::{JobSpec, Length, Unit};
 
 pub use base::Base;
 pub use files::{Samples, read_samples, read_tensors};
 pub use methods::{Gradient, InnerSteps, Trainer, inner_steps};
 pub use mlp::{Mlp, loss_and_gradient};
 pub use normed::{NAMES, Normed, normed};
+pub use rounding::Seen;
 pub use schedule::learning_rate;
 
 /// Tensors by name, each with its shape and its values in row-major order.
@@ -32,12 +35,23 @@ pub type Values = Vec<Vec<f64>>;
 /// # Panics
 /// If the job shuffles, or the tensors are not a multilayer perceptron for the samples.
 pub fn train(job: &JobSpec, init: &Tensors, samples: &Samples) -> Tensors {
+    train_beside(job, init, samples, Seen::default())
+}
+
+/// As [`train`], beside a service that rounded gradients to these.
+///
+/// # Panics
+/// As [`train`].
+pub fn train_beside(job: &JobSpec, init: &Tensors, samples: &Samples, seen: Seen) -> Tensors {
     assert!(!job.data.shuffle, "the reference takes the samples in order");
     let names: Vec<String> = init.keys().cloned().collect();
     let mlp = Mlp::of(init);
     let gradient =
         |weights: &Values, batch: &Range<usize>| loss_and_gradient(&mlp, weights, samples, batch).1;
-    let mut trainer = Trainer::new(job, &names, init.values().map(|(_, values)| values.clone()).collect());
+    let tensors: Vec<(String, usize)> =
+        init.iter().map(|(name, (shape, _))| (name.clone(), shape.len())).collect();
+    let slow = init.values().map(|(_, values)| values.clone()).collect();
+    let mut trainer = Trainer::new(job, &tensors, slow).beside(seen);
     for step in outer_steps(job, samples.targets.len()) {
         trainer.outer_step(&step.batches, step.learning_rate, &gradient);
     }
@@ -62,15 +76,23 @@ pub fn outer_steps(job: &JobSpec, samples: usize) -> Vec<OuterStep> {
         batches.retain(|batch| batch.len() == size);
     }
     let mut steps = Vec::new();
+    let at_once = inner_steps(&job.optimizer.method).batches;
+    let per_epoch = batches.len().div_ceil(at_once) as u64;
     for epoch in 0.. {
-        for batches in batches.chunks(inner_steps(&job.optimizer.method).batches) {
-            let (unit, units) = match job.train.length {
-                Length::Epochs(epochs) => (epoch, epochs),
-                Length::Steps(all) => (steps.len() as u64, all),
+        for batches in batches.chunks(at_once) {
+            let done = steps.len() as u64;
+            let is_end = match job.train.length {
+                Length::Epochs(epochs) => epoch == epochs,
+                Length::Steps(all) => done == all,
             };
-            if unit == units {
+            if is_end {
                 return steps;
             }
+            let (unit, units) = match (job.schedule.unit, job.train.length) {
+                (Unit::Epoch, Length::Epochs(epochs)) => (epoch, epochs),
+                (_, Length::Epochs(epochs)) => (done, epochs * per_epoch),
+                (_, Length::Steps(all)) => (done, all),
+            };
             let learning_rate = learning_rate(&job.schedule, job.optimizer.base.lr(), unit, units);
             steps.push(OuterStep { batches: batches.to_vec(), learning_rate });
         }

@@ -21,8 +21,14 @@ pub struct Normed {
     pub variance: Vec<f64>,
 }
 
-/// The gradient of the mean loss over some samples, at least two, which are normalised together.
-pub fn normed(weights: &Values, samples: &Samples, batch: &Range<usize>) -> Normed {
+/// The gradient of the mean loss over some samples, at least two, which are normalised together: with their own mean and
+/// variance, or with given ones.
+pub fn normed(
+    weights: &Values,
+    samples: &Samples,
+    batch: &Range<usize>,
+    frozen: Option<&[Vec<f64>; 2]>,
+) -> Normed {
     let [bias, weight, shift, scale, out_bias, out_weight] = &weights[..] else { panic!("six tensors") };
     let (hidden, classes, count) = (bias.len(), out_bias.len(), batch.len() as f64);
     let inputs = &samples.inputs[batch.clone()];
@@ -36,11 +42,15 @@ pub fn normed(weights: &Values, samples: &Samples, batch: &Range<usize>) -> Norm
     let mean: Vec<f64> = (0..hidden).map(|j| u.iter().map(|u| u[j]).sum::<f64>() / count).collect();
     let squares: Vec<f64> =
         (0..hidden).map(|j| u.iter().map(|u| (u[j] - mean[j]).powi(2)).sum::<f64>()).collect();
-    let inverse: Vec<f64> = squares.iter().map(|sum| 1.0 / (sum / count + EPS).sqrt()).collect();
+    let (centre, spread): (Vec<f64>, Vec<f64>) = match frozen {
+        Some([mean, variance]) => (mean.clone(), variance.clone()),
+        None => (mean.clone(), squares.iter().map(|sum| sum / count).collect()),
+    };
+    let inverse: Vec<f64> = spread.iter().map(|variance| 1.0 / (variance + EPS).sqrt()).collect();
     let mut gradient: Values = weights.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
     let (mut normalised, mut of_normalised) = (Vec::new(), Vec::new());
     for (u, target) in u.iter().zip(&samples.targets[batch.clone()]) {
-        let x_hat: Vec<f64> = (0..hidden).map(|j| (u[j] - mean[j]) * inverse[j]).collect();
+        let x_hat: Vec<f64> = (0..hidden).map(|j| (u[j] - centre[j]) * inverse[j]).collect();
         let y: Vec<f64> = (0..hidden).map(|j| scale[j] * x_hat[j] + shift[j]).collect();
         let h: Vec<f64> = y.iter().map(|y| y.max(0.0)).collect();
         let row = |c: usize| &out_weight[c * hidden..(c + 1) * hidden];
@@ -69,7 +79,8 @@ pub fn normed(weights: &Values, samples: &Samples, batch: &Range<usize>) -> Norm
         let sum: f64 = of_normalised.iter().map(|d| d[j]).sum();
         let along: f64 = of_normalised.iter().zip(&normalised).map(|(d, x)| d[j] * x[j]).sum();
         for ((d, x_hat), x) in of_normalised.iter().zip(&normalised).zip(inputs) {
-            let of_u = inverse[j] * (d[j] - sum / count - x_hat[j] * along / count);
+            let through_moments = if frozen.is_some() { 0.0 } else { (sum + x_hat[j] * along) / count };
+            let of_u = inverse[j] * (d[j] - through_moments);
             gradient[0][j] += of_u;
             for i in 0..width {
                 gradient[1][j * width + i] += of_u * x[i];

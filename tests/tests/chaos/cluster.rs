@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use lookbehind_proto::v1;
 use lookbehind_tests::client::{Client, within};
+use lookbehind_tests::machines::Machines;
 use lookbehind_tests::process::Process;
+use lookbehind_tests::volume::Volume;
 use rustix::process::Signal;
 
 use crate::faults::{Fault, Health, Place};
-use lookbehind_tests::machines::Machines;
 
+/// Room for the state: what the reserve takes, and some jobs.
+const ROOM: &str = "16m";
+/// Logged by a coordinator that cannot store its state.
+const DEGRADED: &str = "degraded mode mode=";
 /// Number of workers at the beginning.
 const WORKERS: usize = 3;
 /// Logged by a worker that has lost its coordinator, whether its control stream or a transfer noticed it first.
@@ -30,7 +36,7 @@ pub(crate) struct Chaos {
 impl Chaos {
     /// Starts the coordinator and all workers, and waits until they are registered.
     pub(crate) async fn new() -> Self {
-        let machines = Machines::detecting("1").await;
+        let machines = Machines::guarded("1", Volume::new(ROOM).await).await;
         let mut chaos = Self { machines, seats: Vec::new(), started: 0 };
         for _ in 0..WORKERS {
             let process = chaos.start_worker();
@@ -104,7 +110,45 @@ impl Chaos {
                 .await;
                 self.machines.coordinator.signal(Signal::CONT);
             }
+            Fault::FillDisk => {
+                self.fill_disk().await;
+                self.machines.volume().free();
+            }
+            Fault::KillOnFullDisk => {
+                self.fill_disk().await;
+                self.machines.coordinator.signal(Signal::KILL);
+                self.machines.coordinator.ended().await;
+                self.machines.volume().free();
+                self.machines.restart().await;
+            }
+            Fault::RenewCertificates => self.machines.credentials().renew(),
         }
+    }
+
+    /// Fills the disk and waits until the coordinator has noticed it.
+    async fn fill_disk(&self) {
+        let noticed = || self.machines.coordinator.stderr().matches(DEGRADED).count();
+        let before = noticed();
+        self.machines.volume().fill();
+        within("a coordinator that notices that its disk is full", async {
+            while noticed() == before {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Bytes of the largest log, and the most bytes that a running process has had in memory at once.
+    pub(crate) fn cost(&self) -> (u64, u64) {
+        let workers = self.seats.iter().filter(|seat| seat.health == Health::Well);
+        let processes = workers.map(|seat| &seat.process).chain([&self.machines.coordinator]);
+        (self.machines.longest_log(), processes.map(Process::peak_memory).max().unwrap_or(0))
+    }
+
+    /// Deletes a job that has ended.
+    pub(crate) async fn delete(&self, id: &str) {
+        let request = v1::DeleteJobRequest { job_id: id.to_owned() };
+        self.client().jobs().delete_job(request).await.expect("a job that has ended");
     }
 
     fn set(&mut self, place: Place, signal: Signal, health: Health) {

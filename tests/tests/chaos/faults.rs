@@ -37,6 +37,12 @@ pub(crate) enum Fault {
     PauseCoordinator,
     /// SIGSTOP to the coordinator, and SIGCONT when a worker has considered it lost.
     FreezeCoordinator,
+    /// The coordinator's disk is full until the coordinator has noticed it.
+    FillDisk,
+    /// SIGKILL to the coordinator while its disk is full; it is started again when there is room.
+    KillOnFullDisk,
+    /// Coordinator, workers and users get new certificates.
+    RenewCertificates,
 }
 
 impl Fault {
@@ -47,6 +53,9 @@ impl Fault {
             Self::DismissCoordinator,
             Self::PauseCoordinator,
             Self::FreezeCoordinator,
+            Self::FillDisk,
+            Self::KillOnFullDisk,
+            Self::RenewCertificates,
         ];
         let spare = workers.iter().filter(|health| **health == Health::Well).count() > 1;
         for (place, health) in workers.iter().enumerate() {

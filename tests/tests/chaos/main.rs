@@ -1,13 +1,17 @@
-//! A real job under random faults: its workers and its coordinator are killed, frozen, asked to stop and started again
-//! at random outer steps, round after round, and every outer step has the weights of the undisturbed run.
+//! A real job under random faults: its workers and its coordinator are killed, frozen, asked to stop and started again,
+//! the disk is full and certificates are renewed at random outer steps, round after round, and every outer step has the
+//! weights of the undisturbed run.
 //!
-//! `CHAOS_SEED` replays one round, `CHAOS_ROUNDS` runs more of them.
+//! `CHAOS_SEED` replays one round, `CHAOS_ROUNDS` runs more of them. `CHAOS_MINUTES` runs rounds on one cluster for as long,
+//! prints what each costs, and requires that logs and memory stay small.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod cluster;
 mod faults;
 mod observer;
+
+use std::time::{Duration, Instant};
 
 use lookbehind_common::random::{Key, Purpose};
 use lookbehind_tests::client::History;
@@ -23,9 +27,17 @@ const ROUNDS: u64 = 4;
 /// Fewest and most outer steps between two faults.
 const GAP: (u64, u64) = (20, 120);
 
+/// Bytes that the log of a process may have.
+const LONGEST_LOG: u64 = 1_000_000;
+/// Bytes that a process may have in memory at once.
+const MOST_MEMORY: u64 = 256 << 20;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
 /// The seeds of this run's rounds.
 fn seeds() -> Vec<u64> {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     match number("CHAOS_SEED") {
         Some(seed) => vec![seed],
         None => (1..=number("CHAOS_ROUNDS").unwrap_or(ROUNDS)).collect(),
@@ -49,17 +61,41 @@ impl Drop for Replay {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_killed_frozen_or_told_to_end_every_outer_step_is_the_same() {
+async fn whatever_is_killed_frozen_full_or_renewed_every_outer_step_is_the_same() {
     let undisturbed = Cluster::of(1).await.client().run(&job(&long_job())).await;
-    for seed in seeds() {
-        round(seed, &undisturbed).await;
+    match number("CHAOS_MINUTES") {
+        None => {
+            for seed in seeds() {
+                round(seed, &mut Chaos::new().await, &undisturbed).await;
+            }
+        }
+        Some(minutes) => soak(Duration::from_secs(60 * minutes), &undisturbed).await,
     }
 }
 
-async fn round(seed: u64, undisturbed: &History) {
+/// Round after round on one cluster, which must not cost more and more.
+async fn soak(length: Duration, undisturbed: &History) {
+    let (begun, mut chaos) = (Instant::now(), Chaos::new().await);
+    for seed in (1..).take_while(|_| begun.elapsed() < length) {
+        let id = round(seed, &mut chaos, undisturbed).await;
+        chaos.delete(&id).await;
+        let (log, memory) = chaos.cost();
+        let minutes = begun.elapsed().as_secs() / 60;
+        println!(
+            "minute {minutes}, round {seed}: digest {}, longest log {} kB, most memory of a process {} MiB",
+            undisturbed.digest(),
+            log / 1000,
+            memory >> 20
+        );
+        assert!(log <= LONGEST_LOG, "a log of {log} bytes");
+        assert!(memory <= MOST_MEMORY, "a process with {memory} bytes");
+    }
+}
+
+/// A job under random faults. Returns its identity.
+async fn round(seed: u64, chaos: &mut Chaos, undisturbed: &History) -> String {
     let mut replay = Replay { seed, done: Vec::new() };
     let mut dice = Key::new(seed, Purpose::Probe).stream();
-    let mut chaos = Chaos::new().await;
     let id = chaos.submit().await;
     let mut observer = Observer::new(chaos.client(), &id);
     let mut next = 1;
@@ -79,4 +115,5 @@ async fn round(seed: u64, undisturbed: &History) {
         |history: &History| history.steps.iter().map(|step| step.digest.clone()).collect::<Vec<_>>();
     assert_eq!(digests(&seen), digests(undisturbed));
     assert_eq!(chaos.client().weights(&id).await.1, undisturbed.digest());
+    id
 }

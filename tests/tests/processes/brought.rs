@@ -49,21 +49,31 @@ async fn train(folder: &Path, job: &str, workers: &str, out: &str) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_names_of_the_classes_go_with_the_model_whatever_number_of_workers() {
+async fn the_names_of_the_classes_and_the_data_report_go_with_the_model_whatever_number_of_workers() {
     let folder = brought();
     let read = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
+    std::fs::write(folder.path().join("train/1/Thumbs.db"), "").unwrap();
+    let mut report = String::new();
     for (out, workers) in [("a", "1"), ("b", "2")] {
         let trained = train(folder.path(), "job.toml", workers, out).await;
         let summary = read(&format!("{out}/summary.json"));
         let summary: Value =
             serde_json::from_slice(&summary).unwrap_or_else(|_| panic!("{}", trained.stderr()));
         assert_eq!(summary["classes"], serde_json::json!(["1", "10", "2"]), "{summary}");
+        let data = &summary["data"];
+        assert!(data[0].as_str().unwrap().starts_with("12 training and "), "{summary}");
+        assert!(
+            data.as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("Thumbs.db")),
+            "{data}"
+        );
+        report = data.to_string();
     }
     let model = read("a/model.safetensors");
     assert!(model == read("b/model.safetensors"), "equal runs have equal files");
     let (_, header) = SafeTensors::read_metadata(&model).unwrap();
     let metadata = header.metadata().as_ref().unwrap();
     assert_eq!(metadata["classes"], r#"["1","10","2"]"#);
+    assert_eq!(metadata["data"], report);
 
     // Such a file is one to start from.
     let job = JOB.replace("hidden = []", "hidden = []\ninit = \"a/model.safetensors\"");
@@ -106,4 +116,36 @@ async fn an_absolute_path_and_a_mistake_in_it_are_told_plainly() {
     std::fs::write(folder.path().join("absolute.toml"), job).unwrap();
     let trained = train(folder.path(), "absolute.toml", "1", "a").await;
     assert!(folder.path().join("a/model.safetensors").is_file(), "{}", trained.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_fine_tuned_on_other_classes_to_the_same_bytes_for_any_number_of_workers() {
+    let folder = brought();
+    let read = |path: &str| std::fs::read(folder.path().join(path)).unwrap();
+    let write = |path: &str, text: String| std::fs::write(folder.path().join(path), text).unwrap();
+    write("base.toml", JOB.replace("hidden = []", "hidden = [5]"));
+    train(folder.path(), "base.toml", "1", "base").await;
+    let two = JOB.replace("test = \"train\"", "test = \"train\"\nclasses = [0, 2]");
+    let with = |init: &str| two.replace("hidden = []", &format!("hidden = [5]\ninit = {{ {init} }}"));
+    write("refused.toml", with("file = \"base/model.safetensors\""));
+    let said = train(folder.path(), "refused.toml", "1", "refused").await.stderr();
+    assert!(said.contains("expected shape [2, 5], found [3, 5]; fresh = [\"layers.1\"]"), "{said}");
+    write("tuned.toml", with("file = \"base/model.safetensors\", fresh = [\"layers.1\"]"));
+    for (workers, out) in [("1", "one"), ("2", "two"), ("4", "four")] {
+        let trained = train(folder.path(), "tuned.toml", workers, out).await;
+        assert!(folder.path().join(out).join("model.safetensors").is_file(), "{}", trained.stderr());
+    }
+    let model = read("one/model.safetensors");
+    assert!(model == read("two/model.safetensors") && model == read("four/model.safetensors"));
+
+    // The model goes on with its job in one file.
+    let run = async |args: &[&str]| {
+        let mut process = Process::start(programs::lookbehind(), args, folder.path(), "run");
+        process.exit().await;
+        process.stderr()
+    };
+    run(&["export", "one", "--out", "alone.safetensors"]).await;
+    let said = run(&["predict", "alone.safetensors", "--out", "predictions.csv"]).await;
+    let predictions = String::from_utf8(read("predictions.csv")).unwrap_or_else(|_| panic!("{said}"));
+    assert!(predictions.starts_with("sample,file,label,class,probability,p_1,p_2\n"), "{predictions}");
 }

@@ -248,6 +248,34 @@ async fn a_full_disk_is_told_once_everywhere_and_what_is_refused_meanwhile_takes
     assert_eq!(log.matches("degraded mode mode=").count(), 1, "{log}");
 }
 
+/// Bytes that the files of a coordinator may have whose disk fails: its log fits, its state does not.
+const TOO_LITTLE: u64 = 16 << 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_altogether_is_told_everywhere_and_the_training_goes_on_when_it_works_again() {
+    let machines = Machines::new().await;
+    let _worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    machines.client.watch(&id).await.until_step(20).await;
+    let mut watching = machines.user("watching", &["watch", &id]);
+    machines.coordinator.limit_files(Some(TOO_LITTLE));
+    let wait = watching.logged("waits for the disk: ").await;
+    for words in ["the coordinator's state cannot be stored: ", "File too large"] {
+        assert!(wait.contains(words), "expected {words:?} in {wait}");
+    }
+    assert!(is_degraded(&machines).await);
+    let (code, user) = machines.ask("refused", &["submit", "small.toml"]).await;
+    assert_eq!(code, 4, "{}", user.stderr());
+    assert!(user.stderr().contains("nothing was changed"), "{}", user.stderr());
+
+    machines.coordinator.limit_files(None);
+    ends_like_an_undisturbed_run(&machines, &id).await;
+    assert!(!is_degraded(&machines).await);
+    let log = machines.coordinator.stderr();
+    assert_eq!(log.matches("degraded mode mode=").count(), 1, "{log}");
+    assert_eq!(watching.exit().await, 0, "{}", watching.stderr());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_is_told_to_end_on_a_full_disk_ends_and_goes_on_from_its_checkpoint() {
     let mut machines = Machines::on_volume(Volume::new(ROOM).await).await;

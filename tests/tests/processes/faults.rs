@@ -1,10 +1,12 @@
 //! Processes that are killed, frozen or asked to stop do not change the final weights.
 
+use lookbehind_common::job::Perturbation;
 use lookbehind_proto::v1;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use lookbehind_tests::jobs::LONG_STEPS;
+use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::jobs::{LONG_STEPS, small_with};
 use lookbehind_tests::machines::{
     Machines, ends_like_an_undisturbed_run, lines, long_digest, reported_outer_steps,
 };
@@ -29,6 +31,29 @@ async fn a_worker_that_is_killed_leaves_the_final_weights_unchanged() {
     victim.kill().await;
     watcher.until_said(&["victim", "lost"]).await;
     ends_like_an_undisturbed_run(&machines, &id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_killed_within_a_visit_leaves_the_final_weights_unchanged() {
+    // An outer step is one visit of 41 gradients, which take nearly all of its time.
+    let job = small_with(|job| {
+        job.train.epochs = Some(20);
+        job.optimizer.k = Some(40);
+        job.optimizer.perturbation = Some(Perturbation::Shard);
+    });
+    let alone = Cluster::of(1).await.client().run(&job).await.digest().to_owned();
+    let machines = Machines::new().await;
+    let _survivor = machines.worker("survivor").await;
+    let victim = machines.worker("victim").await;
+    let id = machines.client.submit(&job).await;
+    let mut watcher = machines.client.watch(&id).await;
+    watcher.until_step(10).await;
+    is_under_way(&machines, &id).await;
+    victim.kill().await;
+    watcher.until_said(&["victim", "lost"]).await;
+    let history = watcher.to_the_end().await;
+    history.check_whole();
+    assert_eq!(history.digest(), alone);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,9 +2,10 @@
 
 use lookbehind_proto::v1;
 use lookbehind_tests::jobs::SMALL_JOB;
-use lookbehind_tests::machines::Machines;
+use lookbehind_tests::machines::{Machines, long_digest};
 use lookbehind_tests::process::Process;
 use lookbehind_tests::programs;
+use rustix::process::Signal;
 
 /// Trains the small job with a change to its file, in a folder `kept`; returns the job's identity and what was said.
 async fn trained(machines: &Machines, change: (&str, &str)) -> (String, String) {
@@ -47,6 +48,30 @@ async fn an_unfinished_job_of_the_same_state_is_set_aside_for_the_one_that_is_tr
     assert_ne!(second, first);
     let expected = format!("job {first} is paused meanwhile");
     assert!(said.contains(&expected), "expected {expected:?} in {said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_was_cancelled_or_has_failed_goes_on_from_its_checkpoint_where_it_is_trained_again() {
+    let mut machines = Machines::new().await;
+    let _worker = machines.worker("a").await;
+    let id = machines.submit("long.toml").await;
+    machines.client.watch(&id).await.until_said(&["checkpoint of outer step 100"]).await;
+    let (code, user) = machines.ask("cancel", &["cancel", &id]).await;
+    assert_eq!(code, 0, "{}", user.stderr());
+    machines.coordinator.signal(Signal::TERM);
+    assert_eq!(machines.coordinator.exit().await, 0, "{}", machines.coordinator.stderr());
+
+    let args = ["train", "long.toml", "--data", "data", "--state", "state", "--workers", "1", "--out", "out"];
+    let mut train = Process::start(programs::lookbehind(), &args, &machines.path("."), "train");
+    assert_eq!(train.exit().await, 0, "{}", train.stderr());
+    let said = train.stderr();
+    let expected = format!("job {id} in the state folder is cancelled: it is retried");
+    assert!(said.contains(&expected), "expected {expected:?} in {said}");
+    assert!(said.contains("goes on from outer step "), "{said}");
+    assert!(!said.contains("begins anew"), "{said}");
+    let summary = std::fs::read_to_string(machines.path("out/summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert_eq!(summary["digest"], long_digest().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

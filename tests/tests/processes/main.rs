@@ -17,3 +17,4 @@ mod loading;
 mod programs;
 mod studies;
 mod watched;
+mod webhooks;

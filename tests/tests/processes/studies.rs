@@ -29,6 +29,9 @@ shards = 2
 kind = "sgd"
 lr = 0.1
 momentum = 0.9
+[evaluate]
+noise = [{ kind = "multiplicative", levels = [0.1, 0.5], draws = 3 }]
+sharpness = { measures = ["one_step"], radii = [0.05, 0.1], samples = 200, batch = 100 }
 [[variants]]
 name = "sgd"
 set = { optimizer = { method = "sgd" } }
@@ -38,7 +41,17 @@ set = { optimizer = { method = "lookbehind", k = 2 } }
 grid = { "optimizer.rho" = [0.05, 0.1] }
 "#;
 
-const FILES: [&str; 6] = ["table.csv", "runs.csv", "trials.md", "accuracy.svg", "curves.svg", "table.md"];
+const FILES: [&str; 9] = [
+    "table.csv",
+    "runs.csv",
+    "trials.md",
+    "accuracy.svg",
+    "curves.svg",
+    "evaluation.md",
+    "evaluation.csv",
+    "noise-multiplicative-frozen-accuracy.svg",
+    "table.md",
+];
 
 fn read(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -46,7 +59,7 @@ fn read(folder: &Path, name: &str) -> String {
 
 /// The files that do not depend on time.
 fn results(folder: &Path) -> Vec<String> {
-    FILES[1..5].iter().map(|name| read(folder, name)).collect()
+    FILES[1..8].iter().map(|name| read(folder, name)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use lookbehind_tests::guarded::{Credentials, client};
 use lookbehind_tests::jobs;
 use lookbehind_worker::registry::Registry;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{ClientBuilder, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 /// A browser that trusts the cluster's authority.
@@ -20,6 +20,15 @@ pub(super) struct Browser {
 
 impl Browser {
     pub(super) fn at(cluster: &Cluster, credentials: Option<&Credentials>) -> Self {
+        Self::with(cluster, credentials, |builder| builder)
+    }
+
+    /// A browser with other settings of its connections.
+    pub(super) fn with(
+        cluster: &Cluster,
+        credentials: Option<&Credentials>,
+        change: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Self {
         let address = cluster.http_addr().expect("pages");
         let Some(credentials) = credentials else {
             // The client requires a provider although it does not use it. An error means that another test has
@@ -30,7 +39,7 @@ impl Browser {
         let anonymous = Folder::new(credentials.only("alice", &["ca.pem"], "anonymous"));
         let config = Access::new("https://coordinator", Some(anonymous)).unwrap().client_config().unwrap();
         let builder = reqwest::Client::builder().tls_backend_preconfigured((*config).clone());
-        Self { client: builder.build().unwrap(), origin: format!("https://{address}") }
+        Self { client: change(builder).build().unwrap(), origin: format!("https://{address}") }
     }
 
     pub(super) fn get(&self, path: &str) -> RequestBuilder {

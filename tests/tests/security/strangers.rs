@@ -1,7 +1,9 @@
 //! Strangers who connect, call and open pages as much as they can: users, administrators and workers are served
 //! meanwhile.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -182,6 +184,73 @@ async fn a_flood_of_refused_or_public_calls_ends_with_its_connection() {
         list(&alice).await.expect("alice keeps her connection");
         list(&client(cluster.url(), &credentials.folder("bob"))).await.expect("bob is let in");
     }
+}
+
+/// A browser at the address 127.0.0.`last`.
+fn guest_at(cluster: &Cluster, credentials: &Credentials, last: u8) -> Browser {
+    let address = IpAddr::from([127, 0, 0, last]);
+    Browser::with(cluster, Some(credentials), |builder| builder.local_address(address))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_a_guest_does_not_read_take_its_places_and_none_of_others() {
+    /// Requests of one address that are under way.
+    const REQUESTS: usize = 16;
+    let (cluster, credentials) = guarded(false).await;
+    let unread = Browser::with(&cluster, Some(&credentials), |builder| {
+        let builder = builder.local_address(IpAddr::from([127, 0, 0, 2]));
+        builder.http2_prior_knowledge().http2_initial_stream_window_size(0_u32)
+    });
+    let mut held = Vec::new();
+    for _ in 0..REQUESTS {
+        let answer = within("an answer", unread.get("/api/overview").send()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        held.push(answer);
+    }
+    let further = within("an answer", unread.get("/api/overview").send()).await.unwrap();
+    assert_eq!(further.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let other = guest_at(&cluster, &credentials, 3).get("/api/overview").send();
+    assert_eq!(within("an answer", other).await.unwrap().status(), StatusCode::OK);
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_who_asks_too_fast_is_told_so_and_one_at_another_address_is_served() {
+    let credentials = Credentials::new();
+    let coordinator = credentials.folder("coordinator");
+    let cluster = Cluster::guarded(&credentials.folder("admin"), |config| {
+        config.credentials = Some(coordinator);
+        config.http = Some(([127, 0, 0, 1], 0).into());
+        // Twenty requests may wait.
+        config.failure_detection = Duration::from_millis(200);
+    })
+    .await;
+    let guest = |last| guest_at(&cluster, &credentials, last);
+    let mut flood = JoinSet::new();
+    for _ in 0..4 {
+        let browser = guest(2);
+        for _ in 0..32 {
+            let browser = browser.clone();
+            flood.spawn(async move {
+                loop {
+                    let answer = browser.get("/api/me").send().await;
+                    if answer.is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS) {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+    within("a request that is refused", flood.join_next()).await.expect("a request").expect("no panic");
+    let answer = within("an answer", guest(3).get("/api/overview").send()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    flood.shutdown().await;
+    within("that the flood is forgiven", async {
+        while guest(2).get("/api/overview").send().await.map(|answer| answer.status()).ok()
+            != Some(StatusCode::OK)
+        {}
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

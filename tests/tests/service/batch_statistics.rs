@@ -1,4 +1,4 @@
-//! Batch normalisation with both perturbations, both rules of what counts for running statistics, and both formats of
+//! Batch normalisation with both perturbations, all rules of what counts for running statistics, and both formats of
 //! gradients, against the independent reference in f64.
 
 use std::cell::RefCell;
@@ -32,8 +32,8 @@ fn initial() -> Vec<FileTensor> {
         FileTensor::f32("0.bias", &[HIDDEN], &values(HIDDEN, 0.1)),
         FileTensor::f32("0.weight", &[HIDDEN, INPUTS], &values(HIDDEN * INPUTS, 0.12)),
         FileTensor::f32("1.bias", &[HIDDEN], &values(HIDDEN, 0.3)),
-        FileTensor::f32("1.running_mean", &[HIDDEN], &[0.0; HIDDEN]),
-        FileTensor::f32("1.running_var", &[HIDDEN], &[1.0; HIDDEN]),
+        FileTensor::f32("1.running_mean", &[HIDDEN], &values(HIDDEN, 0.2)),
+        FileTensor::f32("1.running_var", &[HIDDEN], &[1.3; HIDDEN]),
         FileTensor::f32("1.weight", &[HIDDEN], &scale),
         FileTensor::f32("3.bias", &[CLASSES], &values(CLASSES, 0.1)),
         FileTensor::f32("3.weight", &[CLASSES, HIDDEN], &values(CLASSES * HIDDEN, 0.3)),
@@ -51,7 +51,8 @@ fn jobs(init: &str) -> Vec<JobFile> {
     let mut jobs = Vec::new();
     for (number, method) in methods.into_iter().enumerate() {
         for perturbation in [Perturbation::Global, Perturbation::Shard] {
-            for counted in [BatchStatistics::EveryPass, BatchStatistics::Unperturbed] {
+            for counted in [BatchStatistics::EveryPass, BatchStatistics::Unperturbed, BatchStatistics::Frozen]
+            {
                 let mut job = job(&format!(
                     "name = 'normed'\n[model]\nkind = 'sequential'\ninit = '{init}'\nlayers = [\
                      {{ kind = 'linear', out_features = {HIDDEN} }}, {{ kind = 'batch_norm' }}, {{ kind = 'relu' }}, \
@@ -75,13 +76,16 @@ fn expected(job: &JobFile, init: &Tensors, samples: &Samples) -> Tensors {
     let spec = job.validate().unwrap();
     let names = reference::NAMES.map(str::to_owned);
     let slow: Values = names.iter().map(|name| init[name].1.clone()).collect();
-    let mut trainer = Trainer::new(&spec, &names, slow);
+    let tensors: Vec<(String, usize)> = names.iter().map(|name| (name.clone(), init[name].0.len())).collect();
+    let mut trainer = Trainer::new(&spec, &tensors, slow);
     let mut running = [&init["1.running_mean"].1, &init["1.running_var"].1].map(Clone::clone);
+    let frozen = spec.optimizer.batch_statistics == BatchStatistics::Frozen;
+    let given = frozen.then(|| running.clone());
     for step in reference::outer_steps(&spec, ROWS) {
         // Of each shard in each forward pass, in the order of the passes.
         let shards: RefCell<Vec<(usize, Normed)>> = RefCell::default();
         let gradient = |weights: &Values, batch: &Range<usize>| {
-            let found = normed(weights, samples, batch);
+            let found = normed(weights, samples, batch, given.as_ref());
             let gradient = found.gradient.clone();
             shards.borrow_mut().push((batch.len(), found));
             gradient
@@ -91,8 +95,10 @@ fn expected(job: &JobFile, init: &Tensors, samples: &Samples) -> Tensors {
             // A pass at the slow or fast weights comes first, or first in each inner step.
             let turns = spec.optimizer.method.parts().name == MethodName::LookaheadSam;
             let unperturbed = number == 0 || turns && number % 2 == 0;
-            if spec.optimizer.batch_statistics == BatchStatistics::EveryPass || unperturbed {
-                count(&mut running, pass);
+            match spec.optimizer.batch_statistics {
+                BatchStatistics::EveryPass => count(&mut running, pass),
+                BatchStatistics::Unperturbed if unperturbed => count(&mut running, pass),
+                BatchStatistics::Unperturbed | BatchStatistics::Frozen => {}
             }
         }
     }
@@ -139,6 +145,12 @@ async fn normalised_models_end_where_the_reference_does_with_their_running_stati
             let all = expected.iter().filter(|(name, _)| name.contains("running") == of_statistics);
             all.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
         };
+        if job.optimizer.batch_statistics == Some(BatchStatistics::Frozen) {
+            assert!(part(true).iter().all(|(name, tensor)| got[name] == *tensor), "{what}: {got:?}");
+            let error = relative_error(&got, &part(false), &init);
+            assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+            continue;
+        }
         for (part, named) in [(part(false), "weights"), (part(true), "running statistics")] {
             let error = relative_error(&got, &part, &init);
             assert!(error <= TOLERANCE, "{what}: {named} are off by {error:.1e} of the distance moved");

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
 use candle_nn::{Linear, Module};
-use lookbehind_common::job::{JobFile, Precision, parse_parameters};
+use lookbehind_common::job::{BatchStatistics, Group, JobFile, Perturbation, Precision, parse_parameters};
 use lookbehind_tests::client::within;
 use lookbehind_tests::cluster::{Cluster, small_digest};
-use lookbehind_tests::jobs::{on_workers, small, small_with};
+use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers, small, small_with};
 use lookbehind_tests::scripted::{Script, Scripted};
 use lookbehind_worker::compute::{Request, RequestKind};
 use lookbehind_worker::data::{DataError, Dataset, InMemory, Rows};
@@ -20,7 +20,7 @@ async fn digest_on_any_workers(cluster: &Cluster, job: &JobFile, what: &str) -> 
     for workers in 1..=4 {
         let mut job = job.clone();
         on_workers(&mut job, workers);
-        submitted.push((workers, cluster.client().submit(&job).await, job));
+        submitted.push((workers, Box::pin(cluster.client().submit(&job)).await, job));
     }
     let mut digests = Vec::new();
     for (workers, id, job) in submitted {
@@ -30,7 +30,7 @@ async fn digest_on_any_workers(cluster: &Cluster, job: &JobFile, what: &str) -> 
         // run is repeated.
         within(&format!("{what}: a run of all {workers} workers"), async {
             while history.most_workers() < workers {
-                history = cluster.client().run(&job).await;
+                history = Box::pin(cluster.client().run(&job)).await;
                 digests.push(history.digest().to_owned());
             }
         })
@@ -81,6 +81,43 @@ async fn one_to_four_workers_end_at_the_same_bytes_in_bf16_and_not_at_those_of_f
     let rounded = digest_on_any_workers(&cluster, &job(Precision::Bf16), "bf16").await;
     assert_ne!(rounded, cluster.client().run(&job(Precision::F32)).await.digest());
     assert_eq!(cluster.client().run(&small()).await.digest(), small_digest().await, "f32 is the default");
+}
+
+/// The small job as a normalised model, of which the first layer is frozen or not, with everything else that tells tensors
+/// apart.
+fn fine_tuned(frozen: bool) -> JobFile {
+    let mut job = job(&SMALL_JOB.replace("kind = \"mlp\"", "kind = \"sequential\"").replace(
+        "hidden = [16]",
+        "layers = [{ kind = \"linear\", out_features = 16 }, \
+            { kind = \"batch_norm\" }, { kind = \"relu\" }, { kind = \"linear\" }]",
+    ));
+    // A variance needs two samples in each shard.
+    (job.train.shards, job.data.drop_last) = (Some(4), Some(true));
+    let group = |pattern: &str| Group { tensors: vec![pattern.to_owned()], ..Group::default() };
+    job.optimizer.groups = vec![
+        Group { frozen: Some(frozen), ..group("0.*") },
+        Group { lr_factor: Some(0.5), ascent: Some(false), ..group("1.*") },
+    ];
+    job.optimizer.base.decay_biases_and_norms = Some(false);
+    job.optimizer.clip_norm = Some(0.5);
+    job.optimizer.batch_statistics = frozen.then_some(BatchStatistics::Frozen);
+    job
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_to_four_workers_end_at_the_same_bytes_with_parameter_groups_clipping_and_frozen_statistics() {
+    let cluster = Cluster::of(4).await;
+    let mut digests = Vec::new();
+    for frozen in [false, true] {
+        for perturbation in [Perturbation::Global, Perturbation::Shard] {
+            let mut job = fine_tuned(frozen);
+            job.optimizer.perturbation = Some(perturbation);
+            let what = format!("frozen {frozen}, {perturbation:?}");
+            digests.push(digest_on_any_workers(&cluster, &job, &what).await);
+        }
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 4, "they must matter");
 }
 
 /// A linear classifier after dropout.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lookbehind_common::job::JobFile;
+use lookbehind_common::job::{Group, JobFile};
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::Cluster;
@@ -18,7 +18,7 @@ use lookbehind_worker::session::PeerListen;
 use tokio::sync::OnceCell;
 
 /// A job of five blocks: with fewer than four, everything goes through the coordinator.
-fn wide(workers: u32) -> JobFile {
+pub(super) fn wide(workers: u32) -> JobFile {
     let text =
         SMALL_JOB.replace("hidden = [16]", "hidden = [1024, 1024]").replace("epochs = 2", "epochs = 1");
     let mut job = job(&text);
@@ -27,7 +27,7 @@ fn wide(workers: u32) -> JobFile {
 }
 
 /// Its digest, from one worker.
-async fn expected() -> &'static str {
+pub(super) async fn expected() -> &'static str {
     static DIGEST: OnceCell<String> = OnceCell::const_new();
     let compute = || async { run(&mut Cluster::new().await, 1, |_, _| ()).await };
     DIGEST.get_or_init(compute).await
@@ -102,6 +102,28 @@ async fn connections_between_workers_are_encrypted_in_a_guarded_cluster() {
     assert_eq!(digest, expected().await);
 }
 
+/// Partials then have other blocks than weights.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gradients_without_places_for_frozen_tensors_are_exchanged_and_come_to_the_bytes_of_one_worker() {
+    let mut digests = Vec::new();
+    for workers in [1, 3] {
+        let mut cluster = with_pages().await;
+        for number in 1..=workers {
+            let backend = cluster.backend(Registry::builtin());
+            cluster.add(&format!("w{number}"), backend).await;
+        }
+        let mut job = wide(workers);
+        let frozen = Group { tensors: vec!["layers.0.*".into()], frozen: Some(true), ..Group::default() };
+        job.optimizer.groups = vec![frozen];
+        let history = cluster.client().run(&job).await;
+        history.check_whole();
+        digests.push(history.digest().to_owned());
+        assert_eq!(gradients(&cluster, "workers").await > 0.0, workers > 1);
+    }
+    assert_eq!(digests[0], digests[1]);
+    assert_ne!(digests[0], expected().await, "the frozen layer must matter");
+}
+
 /// Sends gradients of which one value is not finite.
 struct Spoil;
 
@@ -156,4 +178,37 @@ async fn a_worker_that_leaves_in_the_middle_changes_nothing() {
     cluster.stop("w2").await.unwrap();
     let history = watcher.to_the_end().await;
     assert_eq!(history.digest(), expected().await);
+}
+
+/// Runs a job of two epochs on three workers, with or without a test after each of them. Returns its digest, the bytes of
+/// weights that the coordinator has sent, and the number of gradients.
+async fn two_epochs(tests: bool) -> (String, f64, f64) {
+    let mut cluster = with_pages().await;
+    for name in ["one", "two", "three"] {
+        let backend = cluster.backend(Registry::builtin());
+        cluster.add(name, backend).await;
+    }
+    let mut text = SMALL_JOB.replace("hidden = [16]", "hidden = [1024, 1024]");
+    if tests {
+        text = text.replace("[train]", "test = \"small.safetensors\"\n[train]");
+    }
+    text.push_str("\n[eval]\nevery_epochs = 1\n");
+    let mut job = job(&text);
+    on_workers(&mut job, 3);
+    let history = cluster.client().run(&job).await;
+    assert_eq!(history.state(), v1::JobState::Succeeded);
+    let metrics = http::get(cluster.http_addr().expect("pages"), "/metrics").await.text;
+    let sent = http::series(&metrics, "lookbehind_transfer_bytes_total{direction=\"sent\"}");
+    (history.digest().to_owned(), sent, gradients(&cluster, "workers").await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_weights_of_a_test_are_passed_on_and_serve_the_next_gradient() {
+    let (digest, sent, gradients) = two_epochs(false).await;
+    let (tested, with_tests, _) = two_epochs(true).await;
+    assert_eq!(tested, digest);
+    let once = sent / gradients;
+    // The first test costs nothing, the last one the weights once. If the coordinator sent them to each worker, the two
+    // would cost six times as much. A late block may be asked for again.
+    assert!(with_tests - sent < 3.0 * once, "{sent} bytes without tests, {with_tests} with two");
 }

@@ -77,18 +77,6 @@ async fn workers_in_the_process_and_beyond_the_network_round_alike() {
     assert_eq!(digest_on(&cluster, &rounded(|_| ()), 1).await, alone);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_shard_comes_to_the_bytes_of_the_global_perturbation() {
-    let cluster = Cluster::of(1).await;
-    let one_shard = |job: &mut JobFile| job.train.shards = Some(1);
-    let global = cluster.client().run(&rounded(one_shard)).await;
-    let alone = rounded(|job| {
-        one_shard(job);
-        per_shard(job);
-    });
-    assert_eq!(cluster.client().run(&alone).await.digest(), global.digest());
-}
-
 /// A job of several blocks, which workers exchange with each other.
 fn wide(workers: u32, change: impl FnOnce(&mut JobFile)) -> JobFile {
     let text =

@@ -1,25 +1,32 @@
 //! Every method, base optimizer and schedule through the whole service, against the independent reference in f64.
 
-use lookbehind_common::job::{ExchangeFormat, JobFile, JobSpec};
+use std::sync::{Arc, Mutex};
+
+use lookbehind_common::job::{ExchangeFormat, Group, JobFile, JobSpec};
+use lookbehind_common::partial::Partial;
+use lookbehind_common::reduction::{effective_shards, shard_range};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::write_samples;
 use lookbehind_tests::jobs::{job, parity, samples};
-use lookbehind_tests::reference::{self, Samples, Tensors, read_tensors, relative_error};
+use lookbehind_tests::reference::{self, Samples, Seen, Tensors, Values, read_tensors, relative_error};
+use lookbehind_tests::scripted::{Script, Scripted};
+use lookbehind_worker::compute::{Request, RequestKind};
+use lookbehind_worker::registry::Registry;
 
 /// Largest error of a run, relative to the distance that the weights moved.
 const TOLERANCE: f64 = 1e-4;
-/// The same for gradients in bf16, of which a few values are rounded the other way: one step of bf16 is 1/256 of a value.
-const ROUNDED_TOLERANCE: f64 = 3e-4;
 /// Number of samples. Batches of 16 leave one of 4 at an epoch's end, which is fewer than the shards and is, if an
 /// outer step takes three batches, the only one in its outer step.
 const ROWS: usize = 100;
 const FILE: &str = "hundred.safetensors";
 
 const MOMENTUM: &str = "kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nweight_decay = 5e-4";
-const BASES: [&str; 3] = [
+const BASES: [&str; 5] = [
     "kind = 'sgd'\nlr = 0.1",
     "kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nnesterov = true\nweight_decay = 5e-4",
     "kind = 'adamw'\nlr = 1e-3\nbetas = [0.9, 0.99]\nweight_decay = 0.05",
+    "kind = 'adam'\nlr = 1e-3\nbetas = [0.9, 0.99]\neps = 1e-6\nweight_decay = 0.05",
+    "kind = 'lion'\nlr = 1e-3\nweight_decay = 0.05",
 ];
 const EPOCHS: &str = "epochs = 2";
 
@@ -42,7 +49,10 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let cluster = Cluster::of(3).await;
+        Self::with(Cluster::of(3).await).await
+    }
+
+    async fn with(cluster: Cluster) -> Self {
         let samples = samples(ROWS);
         write_samples(&cluster.data().join(FILE), &samples);
         let path = parity("sgd").join("init.safetensors");
@@ -67,14 +77,15 @@ impl Bench {
         results
     }
 
-    /// Distance from the reference's weights, relative to the distance that the weights moved.
-    fn error(&self, spec: &JobSpec, got: &Tensors) -> f64 {
-        relative_error(got, &reference::train(spec, &self.init, &self.samples), &self.init)
+    /// Distance from the reference's weights, relative to the distance that the weights moved. The reference rounds beside
+    /// what was seen of the run.
+    fn error(&self, spec: &JobSpec, got: &Tensors, seen: Seen) -> f64 {
+        relative_error(got, &reference::train_beside(spec, &self.init, &self.samples, seen), &self.init)
     }
 
     async fn agrees(&self, jobs: Vec<JobFile>) {
         for (spec, got) in self.run(jobs).await {
-            let (what, error) = (described(&spec), self.error(&spec, &got));
+            let (what, error) = (described(&spec), self.error(&spec, &got, Seen::default()));
             assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
         }
     }
@@ -87,7 +98,7 @@ fn described(spec: &JobSpec) -> String {
 /// All members of the family that a job file can ask for, with k = 3.
 fn methods() -> Vec<String> {
     let ascents = ["ascent = 'sam'\nrho = 0.05", "ascent = 'asam'\nrho = 0.5\neta = 0.01"];
-    let mut methods = vec!["method = 'sgd'".to_owned()];
+    let mut methods = vec!["method = 'sgd'".to_owned(), "method = 'rwp'\nrho = 0.5".to_owned()];
     for alpha in ["alpha = 0.5", "alpha = 'adaptive'"] {
         methods.push(format!("method = 'lookahead'\nk = 3\n{alpha}"));
         for ascent in ascents {
@@ -102,6 +113,7 @@ fn methods() -> Vec<String> {
         methods.push(format!("method = 'sam'\n{ascent}"));
         methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}"));
         methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}\nminibatch = 'switch'"));
+        methods.push(format!("method = 'multistep_sam'\nk = 3\n{ascent}\ndescent = 'mean'"));
     }
     methods
 }
@@ -127,12 +139,88 @@ async fn every_method_whose_shards_climb_by_themselves_ends_where_the_reference_
     bench.agrees(jobs.collect()).await;
 }
 
-/// Every method with both perturbations; the reference rounds in the same places, to the same format. The runs are short,
-/// because a value that lies next to the middle of two of bf16 may be rounded the other way in f32, and such differences
-/// grow: each takes one epoch, in batches of 48, 48 and 4 samples.
+/// Samples in a batch of gradients in bf16; the last one of an epoch has four.
+const ROUNDED_BATCH: u64 = 48;
+
+/// Sees the gradients of the shards that workers compute: batch, shard, and all gradients that are sent of it.
+#[derive(Default)]
+struct Witness(Mutex<Vec<(u64, u32, Vec<f32>)>>);
+
+impl Script for Witness {
+    fn after(&self, request: &Request, shard: u32, partial: &mut Partial) {
+        if request.kind == RequestKind::Gradient {
+            self.0.lock().unwrap().push((request.batch, shard, partial.gradient.to_vec()));
+        }
+    }
+}
+
+impl Witness {
+    /// What was seen since the last call, for a model with these tensors.
+    fn seen(&self, init: &Tensors, shards: u32) -> Seen {
+        // A worker has the weight of a layer before its bias, the reference has names in their order.
+        let mut order: Vec<(usize, &String)> = init.keys().enumerate().collect();
+        order.sort_by_key(|(_, name)| name.replace("weight", "a_weight"));
+        let mut seen = Seen::default();
+        for (batch, shard, gradients) in self.0.lock().unwrap().drain(..) {
+            let start = batch * ROUNDED_BATCH;
+            let samples = ROUNDED_BATCH.min(ROWS as u64 - start);
+            let range = shard_range(samples, effective_shards(samples, shards), shard);
+            let of_shard =
+                seen.entry(((start + range.start) as usize, (start + range.end) as usize)).or_default();
+            let mut rest = gradients.iter().map(|&value| f64::from(value));
+            for _ in 0..gradients.len() / init.values().map(|(_, values)| values.len()).sum::<usize>() {
+                let mut tensors: Values = vec![Vec::new(); init.len()];
+                for (place, name) in &order {
+                    tensors[*place] = rest.by_ref().take(init[*name].1.len()).collect();
+                }
+                of_shard.push(tensors);
+            }
+        }
+        seen
+    }
+}
+
+/// Every method with both perturbations; the reference rounds in the same places, to the same format.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_reference_does() {
+    const SHARDS: u32 = 5;
+    let witness = Arc::new(Witness::default());
+    let mut cluster = Cluster::new().await;
+    for name in ["w1", "w2", "w3"] {
+        let backend = Scripted::new(cluster.backend(Registry::builtin()), Arc::clone(&witness) as _);
+        cluster.add(name, backend).await;
+    }
+    let bench = Bench::with(cluster).await;
+    let perturbations = |method: String| {
+        let climbs = method.contains("ascent") && !method.contains("switch");
+        let shard = climbs.then(|| format!("{method}\nperturbation = 'shard'"));
+        [Some(method), shard].into_iter().flatten()
+    };
+    for (number, method) in methods().into_iter().flat_map(perturbations).enumerate() {
+        let mut job = text(EPOCHS, &method, BASES[number % 2], "");
+        job.train.batch_size = ROUNDED_BATCH;
+        job.train.shards = Some(SHARDS);
+        job.train.exchange = Some(ExchangeFormat::Bf16);
+        // One by one, so that what is seen is of one job.
+        let (spec, got) = bench.run(vec![job]).await.remove(0);
+        let mut exact = spec.clone();
+        exact.train.exchange = ExchangeFormat::F32;
+        let error = bench.error(&spec, &got, witness.seen(&bench.init, SHARDS));
+        let (what, of_exact) = (described(&spec), bench.error(&exact, &got, Seen::default()));
+        assert!(error <= TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
+        assert!(
+            of_exact > 100.0 * error,
+            "{what}: off by {error:.1e}, and by {of_exact:.1e} from what is not rounded"
+        );
+    }
+}
+
+/// Every kind of group, for workers on which the shards climb and for those on which they do not; what is frozen has no
+/// place in gradients.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_with_parameter_groups_and_clipping_ends_where_the_reference_does() {
     let bench = Bench::new().await;
+    let group = |pattern: &str| Group { tensors: vec![pattern.to_owned()], ..Group::default() };
     let perturbations = |method: String| {
         let climbs = method.contains("ascent") && !method.contains("switch");
         let shard = climbs.then(|| format!("{method}\nperturbation = 'shard'"));
@@ -140,22 +228,18 @@ async fn every_method_whose_gradients_are_exchanged_in_bf16_ends_where_the_refer
     };
     let methods = methods().into_iter().flat_map(perturbations);
     let jobs = methods.enumerate().map(|(number, method)| {
-        let mut job = text("epochs = 1", &method, BASES[number % 2], "");
-        job.train.batch_size = 48;
-        job.train.shards = Some(5);
-        job.train.exchange = Some(ExchangeFormat::Bf16);
+        let mut job = text(EPOCHS, &method, BASES[number % 2], "");
+        let ascent = method.contains("ascent").then_some(false);
+        job.optimizer.groups = vec![
+            Group { frozen: Some(number % 3 == 0), ..group("layers.0.weight") },
+            Group { lr_factor: Some(0.5), weight_decay: Some(0.01), ..group("layers.1.*") },
+            Group { ascent, ..group("layers.?.bias") },
+        ];
+        job.optimizer.base.decay_biases_and_norms = Some(number % 2 == 0);
+        job.optimizer.clip_norm = Some(0.8);
         job
     });
-    for (spec, got) in bench.run(jobs.collect()).await {
-        let mut exact = spec.clone();
-        exact.train.exchange = ExchangeFormat::F32;
-        let (what, error, of_exact) = (described(&spec), bench.error(&spec, &got), bench.error(&exact, &got));
-        assert!(error <= ROUNDED_TOLERANCE, "{what}: off by {error:.1e} of the distance moved");
-        assert!(
-            of_exact > 5.0 * error,
-            "{what}: off by {error:.1e}, and by {of_exact:.1e} from what is not rounded"
-        );
-    }
+    bench.agrees(jobs.collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,6 +251,9 @@ async fn every_base_optimizer_and_schedule_ends_where_the_reference_does() {
         "kind = 'multistep'\nmilestones = [1, 3]\ngamma = 0.2",
         "kind = 'cosine'\nmin_lr = 0.01",
         "kind = 'cosine'\nwarmup = 2\nwarmup_start = 0.2",
+        "kind = 'cosine'\nunit = 'step'\nwarmup = 3",
+        "kind = 'polynomial'\nmin_lr = 0.01\npower = 0.9",
+        "kind = 'one_cycle'\nunit = 'step'\npct_start = 0.5",
     ];
     let mut jobs = Vec::new();
     for base in BASES {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod batch_statistics;
+mod climb_orders;
 mod determinism;
 mod evidence;
 mod exchange;
@@ -12,6 +13,7 @@ mod family;
 mod generic_client;
 mod gradients;
 mod in_process;
+mod indexed_data;
 mod joining;
 mod json;
 mod kept_jobs;
@@ -19,6 +21,7 @@ mod liars;
 mod limits;
 mod lists;
 mod loading;
+mod lying_owners;
 mod non_finite;
 mod parity;
 mod per_shard;

@@ -93,7 +93,11 @@ fn losses(history: &History) -> Vec<(f64, f64, f64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_shard_comes_to_the_bytes_losses_and_norms_of_the_global_perturbation() {
     let cluster = Cluster::of(1).await;
-    for job in family() {
+    let formats = [ExchangeFormat::F32, ExchangeFormat::Bf16];
+    for (mut job, exchange) in
+        family().into_iter().flat_map(|job| formats.map(|format| (job.clone(), format)))
+    {
+        job.train.exchange = Some(exchange);
         let global = cluster.client().run(&job).await;
         let mut alone = job;
         alone.optimizer.perturbation = Some(Perturbation::Shard);
@@ -113,10 +117,21 @@ async fn one_shard_comes_to_the_bytes_losses_and_norms_of_the_global_perturbatio
 async fn reference_gradients_end_at_the_bytes_of_reused_ones_and_other_shards_at_others() {
     let cluster = Cluster::of(1).await;
     let run = async |job: JobFile| cluster.client().run(&job).await.digest().to_owned();
-    let reused = run(per_shard(|_| ())).await;
-    assert_eq!(run(per_shard(|job| job.optimizer.gradients = Some(GradientsName::Reference))).await, reused);
-    assert_ne!(run(per_shard(|job| job.train.shards = Some(4))).await, reused);
-    assert_ne!(run(small_with(|_| ())).await, reused);
+    for (ascent, exchange) in
+        [(AscentName::Sam, ExchangeFormat::F32), (AscentName::Asam, ExchangeFormat::Bf16)]
+    {
+        let with = |change: fn(&mut JobFile)| {
+            per_shard(|job| {
+                (job.optimizer.ascent, job.optimizer.k) = (Some(ascent), Some(3));
+                job.train.exchange = Some(exchange);
+                change(job);
+            })
+        };
+        let reused = run(with(|_| ())).await;
+        assert_eq!(run(with(|job| job.optimizer.gradients = Some(GradientsName::Reference))).await, reused);
+        assert_ne!(run(with(|job| job.train.shards = Some(4))).await, reused);
+        assert_ne!(run(with(|job| job.optimizer.perturbation = None)).await, reused);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use lookbehind_common::job::JobFile;
+use lookbehind_common::job::{Group, JobFile, Unit};
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::files::{FileTensor, safetensors, with_header};
 use lookbehind_tests::jobs::{SMALL, small_with};
@@ -20,6 +20,11 @@ fn with_data(key: &str, value: Value) -> JobFile {
     small_with(|job| {
         job.data.parameters.insert(key.to_owned(), value);
     })
+}
+
+fn with_group(pattern: &str, frozen: Option<bool>) -> JobFile {
+    let group = Group { tensors: vec![pattern.to_owned()], frozen, ..Group::default() };
+    small_with(|job| job.optimizer.groups = vec![group])
 }
 
 async fn fails_naming(cluster: &Cluster, job: &JobFile, words: &[&str]) {
@@ -46,6 +51,15 @@ async fn impossible_parameters_of_models_and_data_fail_the_job_by_their_key() {
         (with_model("hidden", json!([1 << 24, 1 << 24])), vec!["worker w1", "layers.0.weight", "67108864"]),
         (small_with(|job| job.model.parameters.clear()), vec!["model", "hidden"]),
         (small_with(|job| job.model.kind = "mpl".into()), vec!["model.kind", "mpl", "mlp"]),
+        (
+            with_group("layers.1.weigth", Some(false)),
+            vec!["optimizer.groups[0].tensors", "layers.1.weigth", "did you mean \"layers.1.weight\""],
+        ),
+        (
+            small_with(|job| (job.schedule.unit, job.schedule.warmup) = (Some(Unit::Step), Some(18))),
+            vec!["schedule.warmup", "18 outer steps"],
+        ),
+        (with_group("*", Some(true)), vec!["optimizer.groups", "at least one parameter that is not frozen"]),
         (small_with(|job| job.data.kind = "digist".into()), vec!["data.kind", "digist", "digits"]),
         (with_data("trian", json!("x")), vec!["data", "trian"]),
         (with_data("train", json!(7)), vec!["data.train", "7"]),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lookbehind_common::job::JobFile;
+use lookbehind_common::job::file::{BaseName, BaseSection};
+use lookbehind_common::job::{Group, JobFile};
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
 use lookbehind_tests::client::{History, Watcher};
@@ -122,6 +123,29 @@ async fn steps_that_are_done_again_are_told_once_and_come_to_the_same_weights() 
     let history = held.watcher.to_the_end().await;
     history.check_whole();
     assert_eq!(history.digest(), small_digest().await);
+}
+
+/// The momentum of frozen tensors is in checkpoints like that of all others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_with_groups_clipping_and_lion_goes_on_to_the_same_weights() {
+    let mut spec = checkpointed("");
+    let group = |pattern: &str| Group { tensors: vec![pattern.to_owned()], ..Group::default() };
+    spec.optimizer.groups = vec![
+        Group { frozen: Some(true), ..group("layers.0.weight") },
+        Group { lr_factor: Some(0.5), ascent: Some(false), ..group("*.bias") },
+    ];
+    spec.optimizer.clip_norm = Some(0.5);
+    let betas = Some([0.8, 0.95]);
+    spec.optimizer.base = BaseSection { kind: BaseName::Lion, betas, ..BaseSection::default() };
+    let mut held = Held::new(&spec).await;
+    held.pause().await;
+    let next = held.cluster.backend(Registry::builtin());
+    held.cluster.add("next", next).await;
+    held.resume(false).await;
+    let history = held.watcher.to_the_end().await;
+    history.check_whole();
+    let undisturbed = Cluster::of(1).await.client().run(&spec).await;
+    assert_eq!(history.digest(), undisturbed.digest());
 }
 
 /// Places an obstacle at the path of the checkpoint after `outer_step` outer steps.

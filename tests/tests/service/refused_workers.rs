@@ -154,6 +154,7 @@ fn hostile() -> Vec<(&'static str, v1::JobDescription)> {
     let unspecified = v1::TensorLayout { kind: 0, ..toy::tensor("x", &[1]) };
     let statistic = v1::TensorLayout { kind: v1::TensorKind::Statistic.into(), ..toy::tensor("x", &[1]) };
     let short = v1::JobDescription { data_fingerprint: vec![1; 31].into(), ..toy::description() };
+    let talkative = v1::JobDescription { data_report: vec!["x".repeat(1 << 20)], ..toy::description() };
     vec![
         ("no tensors", with(Vec::new())),
         ("no parameters", with(vec![statistic])),
@@ -166,6 +167,7 @@ fn hostile() -> Vec<(&'static str, v1::JobDescription)> {
         ("elements beyond counting", with(vec![toy::tensor("x", &[u64::MAX, u64::MAX])])),
         ("no kind", with(vec![unspecified])),
         ("a short fingerprint", short),
+        ("a data report of a megabyte", talkative),
     ]
 }
 

@@ -24,8 +24,19 @@ fn base(spec: &mut v1::JobSpec) -> &mut v1::BaseOptimizerSpec {
     optimizer(spec).base.as_mut().unwrap()
 }
 
+/// A group of all parameters.
+fn group(spec: &mut v1::JobSpec) -> &mut v1::ParameterGroup {
+    optimizer(spec).groups = vec![v1::ParameterGroup { tensors: vec!["*".into()], ..Default::default() }];
+    &mut optimizer(spec).groups[0]
+}
+
 fn schedule(spec: &mut v1::JobSpec) -> &mut v1::ScheduleSpec {
     spec.schedule.as_mut().unwrap()
+}
+
+fn one_cycle(spec: &mut v1::JobSpec) -> &mut v1::ScheduleSpec {
+    schedule(spec).kind = v1::ScheduleKind::OneCycle.into();
+    schedule(spec)
 }
 
 /// Changes the kind of the base optimizer and removes everything of the old one.
@@ -139,6 +150,19 @@ const OPTIMIZERS: &[(&str, Change)] = &[
     ("optimizer.adaptive_alpha", |spec| {
         optimizer(spec).interpolation = Some(Interpolation::AdaptiveAlpha(false));
     }),
+    ("optimizer.clip_norm", |spec| optimizer(spec).clip_norm = Some(0.0)),
+    ("optimizer.clip_norm", |spec| optimizer(spec).clip_norm = Some(f64::NAN)),
+    ("optimizer.groups", |spec| group(spec).tensors = vec!["*".into(); 257]),
+    ("optimizer.groups[0].tensors", |spec| group(spec).tensors.clear()),
+    ("optimizer.groups[0].tensors[1]", |spec| group(spec).tensors.push(String::new())),
+    ("optimizer.groups[0].tensors[1]", |spec| group(spec).tensors.push("x".repeat(257))),
+    ("optimizer.groups[0].lr_factor", |spec| group(spec).lr_factor = Some(0.0)),
+    ("optimizer.groups[0].lr_factor", |spec| group(spec).lr_factor = Some(f64::INFINITY)),
+    ("optimizer.groups[0].weight_decay", |spec| group(spec).weight_decay = Some(-1.0)),
+    ("optimizer.groups[0].ascent", |spec| {
+        *optimizer(spec) = v1::OptimizerSpec { method: v1::Method::Sgd.into(), ..Default::default() };
+        group(spec).ascent = Some(false);
+    }),
 ];
 
 const BASES: &[(&str, Change)] = &[
@@ -161,6 +185,15 @@ const BASES: &[(&str, Change)] = &[
     ("optimizer.base.betas[1]", |spec| adamw(spec).beta2 = Some(f64::NAN)),
     ("optimizer.base.eps", |spec| adamw(spec).eps = Some(0.0)),
     ("optimizer.base.momentum", |spec| adamw(spec).momentum = Some(0.9)),
+    ("optimizer.base.eps", |spec| {
+        *adamw(spec) =
+            v1::BaseOptimizerSpec { kind: v1::BaseOptimizerKind::Lion.into(), ..Default::default() };
+        base(spec).eps = Some(1e-8);
+    }),
+    ("optimizer.base.nesterov", |spec| {
+        adamw(spec).kind = v1::BaseOptimizerKind::Adam.into();
+        base(spec).nesterov = Some(true);
+    }),
     ("schedule.kind", |spec| schedule(spec).kind = 99),
     ("schedule.milestones", |spec| multistep(spec).milestones.clear()),
     ("schedule.milestones", |spec| multistep(spec).milestones = vec![3, 1]),
@@ -170,6 +203,22 @@ const BASES: &[(&str, Change)] = &[
     ("schedule.min_lr", |spec| {
         schedule(spec).kind = v1::ScheduleKind::Cosine.into();
         schedule(spec).min_lr = Some(-1.0);
+    }),
+    ("schedule.min_lr", |spec| schedule(spec).min_lr = Some(0.1)),
+    ("schedule.power", |spec| {
+        schedule(spec).kind = v1::ScheduleKind::Polynomial.into();
+        schedule(spec).power = Some(0.0);
+    }),
+    ("schedule.power", |spec| multistep(spec).power = Some(1.0)),
+    ("schedule.pct_start", |spec| one_cycle(spec).pct_start = Some(1.0)),
+    ("schedule.pct_start", |spec| multistep(spec).pct_start = Some(0.5)),
+    ("schedule.div_factor", |spec| one_cycle(spec).div_factor = Some(0.5)),
+    ("schedule.final_div_factor", |spec| one_cycle(spec).final_div_factor = Some(f64::NAN)),
+    ("schedule.warmup", |spec| one_cycle(spec).warmup = Some(1)),
+    ("schedule.unit", |spec| schedule(spec).unit = 99),
+    ("schedule.unit", |spec| {
+        (train(spec).epochs, train(spec).steps) = (None, Some(9));
+        schedule(spec).unit = v1::ScheduleUnit::Epoch.into();
     }),
     ("schedule.warmup", |spec| schedule(spec).warmup = Some(u64::MAX)),
     ("schedule.warmup_start", |spec| schedule(spec).warmup_start = Some(0.0)),

@@ -5,6 +5,7 @@
 mod kind;
 mod names;
 mod tar_file;
+mod zip_directory;
 mod zip_file;
 
 use std::collections::BTreeMap;
@@ -214,6 +215,12 @@ impl Archive {
             }
             Member::Folder | Member::Dropped => Err(self.no_content(path)),
         }
+    }
+
+    /// The files whose paths are `wanted`.
+    pub(crate) fn files(&self, wanted: fn(&str) -> bool) -> Vec<&str> {
+        let files = self.members.iter().filter(|(_, member)| !matches!(member, Member::Folder));
+        files.map(|(path, _)| path.as_str()).filter(|path| wanted(path)).collect()
     }
 
     fn member(&self, path: &str) -> Result<&Member, DataError> {

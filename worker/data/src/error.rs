@@ -67,6 +67,12 @@ pub enum DataError {
         /// Most bytes that they may take.
         limit: u64,
     },
+    /// What is made of the data has no room in the cache, or cannot be written there.
+    #[error("data cache (--data-cache, --data-cache-limit): {source}")]
+    Cache {
+        /// Reason.
+        source: io::Error,
+    },
     /// The job is no longer wanted, so that its data were not loaded to the end.
     #[error("loading was cancelled")]
     Cancelled,

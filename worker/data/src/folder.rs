@@ -5,12 +5,13 @@ mod listing;
 use lookbehind_common::job::{JobError, Parameters};
 use serde::Deserialize;
 
-use super::image::{Collector, Encoded, FormParameters, load};
+use super::image::{Collector, Encoded, FormParameters, load_kept};
 use super::keys;
 use super::loading::Loading;
 use super::places::{Places, Tree};
 use super::report::{Findings, Reason};
 use super::source::{Content, Source};
+use super::stamp::Stamp;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, MAX_CLASSES, Split};
 use listing::{Entry, Listing};
 
@@ -41,6 +42,7 @@ struct FolderParameters {
 /// When a parameter is wrong (the job's fault), or a folder is missing, has no class, a class that the training split
 /// does not have, a class with files of which none is an image, or an image that cannot be used (this worker's).
 pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<Box<dyn Dataset>, DataError> {
+    let given = parameters;
     let (form, parameters) = FormParameters::take(parameters)?;
     let parameters: FolderParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let loading = Loading::new(environment);
@@ -59,7 +61,13 @@ pub fn folder(parameters: &Parameters, environment: &DataEnvironment) -> Result<
         listing(Split::Train).map(|listing| listing.classes(&loading, &mut findings)).transpose()?;
     let classes = classes.map(|classes| classes.names).unwrap_or_default();
     check_number(&parameters.train, classes.len(), &train)?;
-    load(&loading, form, Some(classes.len()), |split, _, images| {
+    let stamp = || {
+        let mut stamp = Stamp::new("folder", given);
+        let listings = [listing(Split::Train), listing(Split::Test)];
+        listings.into_iter().flatten().try_for_each(|listing| listing.stamp(&loading, &mut stamp))?;
+        Ok(stamp.finish())
+    };
+    load_kept(&loading, form, Some(classes.len()), stamp, |split, _, images| {
         let Some(listing) = listing(split) else { return Ok(None) };
         if split == Split::Train {
             images.findings = std::mem::take(&mut findings);

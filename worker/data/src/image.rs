@@ -8,11 +8,12 @@ mod decode;
 mod form;
 mod formats;
 mod header;
+mod indexed;
 mod orientation;
 mod parameters;
 mod resize;
 mod stored;
 
-pub(super) use collector::{Collector, Encoded, load};
+pub(super) use collector::{Collector, Encoded, load, load_kept};
 pub use decode::{ForeignBytes, ImageProblem};
 pub(super) use parameters::FormParameters;

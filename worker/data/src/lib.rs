@@ -16,6 +16,7 @@
 mod archive;
 mod augment;
 mod batch;
+mod cache;
 mod cifar;
 mod digits;
 mod draws;
@@ -46,6 +47,7 @@ mod safetensors;
 mod samples;
 mod selection;
 mod source;
+mod stamp;
 mod table;
 mod tensor_file;
 mod view;
@@ -84,7 +86,7 @@ pub use webdataset::webdataset;
 pub const MAX_CLASSES: usize = 1 << 20;
 
 /// The two parts of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Split {
     /// The samples that gradients are computed on.
     Train,

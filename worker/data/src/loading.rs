@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::cache::Cache;
 use super::source::Source;
 use super::{DataEnvironment, DataError, NewSamples};
 
@@ -58,6 +59,7 @@ struct Account {
     limit: u64,
     cancellation: Cancellation,
     new_samples: Option<NewSamples>,
+    cache: Option<Arc<Cache>>,
     bytes: Mutex<Bytes>,
     /// Bytes of a decoder were given back.
     returned: Condvar,
@@ -89,9 +91,34 @@ impl Loading {
             limit: environment.memory_limit.min(isize::MAX as u64),
             cancellation: environment.cancellation.clone(),
             new_samples: environment.new_samples.clone(),
+            cache: environment.remote.cache().cloned(),
             bytes: Mutex::default(),
             returned: Condvar::new(),
         }))
+    }
+
+    /// What reading the samples of this data set may take once it is loaded: the memory that is left, and nobody cancels
+    /// it.
+    pub(crate) fn for_reading(&self) -> Self {
+        let kept = self.0.bytes().kept;
+        Self(Arc::new(Account {
+            limit: self.0.limit,
+            cancellation: Cancellation::default(),
+            new_samples: None,
+            cache: None,
+            bytes: Mutex::new(Bytes { kept, ..Bytes::default() }),
+            returned: Condvar::new(),
+        }))
+    }
+
+    /// The cache folder, if there is one.
+    pub(crate) fn cache(&self) -> Option<&Arc<Cache>> {
+        self.0.cache.as_ref()
+    }
+
+    /// Whether other files take the place of the test split.
+    pub(crate) fn has_new_samples(&self) -> bool {
+        self.0.new_samples.is_some()
     }
 
     /// Most bytes that the samples may take.

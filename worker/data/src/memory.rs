@@ -1,11 +1,14 @@
 //! A data set in memory, as f32 values or as the pixels of images.
 
+mod content;
+
 use lookbehind_common::digest::Digest;
 
 use super::loading::Loading;
 use super::report::{DataReport, Notes};
-use super::samples::Samples;
+use super::samples::{Blocks, Samples};
 use super::{Batch, DataDescription, DataError, Dataset, MAX_CLASSES, SampleContext, Split, Target};
+pub(crate) use content::{ContentHasher, Element};
 
 /// Elements that are hashed between two questions whether to go on.
 const PIECE: usize = 1 << 20;
@@ -22,53 +25,6 @@ pub struct Rows<T = f32> {
 impl<T> Default for Rows<T> {
     fn default() -> Self {
         Self { inputs: Vec::new(), targets: Vec::new() }
-    }
-}
-
-/// Element type of inputs in memory.
-pub(crate) trait Element: Copy + Default + Send + Sync + std::fmt::Debug {
-    /// First bytes of a fingerprint, so that pixels and f32 values never have the same one.
-    const TAG: &'static [u8];
-
-    /// The value that the model gets.
-    fn input(self) -> f32;
-
-    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]);
-}
-
-impl Element for f32 {
-    const TAG: &'static [u8] = b"";
-
-    fn input(self) -> f32 {
-        self
-    }
-
-    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]) {
-        update_words(hasher, inputs.iter().map(|value| value.to_bits()));
-    }
-}
-
-impl Element for u16 {
-    const TAG: &'static [u8] = b"pixels of 16 bits";
-
-    fn input(self) -> f32 {
-        f32::from(self) / 65_535.0
-    }
-
-    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]) {
-        update_bytes(hasher, inputs.iter().map(|value| value.to_le_bytes()));
-    }
-}
-
-impl Element for u8 {
-    const TAG: &'static [u8] = b"pixels";
-
-    fn input(self) -> f32 {
-        f32::from(self) / 255.0
-    }
-
-    fn update(hasher: &mut blake3::Hasher, inputs: &[Self]) {
-        hasher.update(inputs);
     }
 }
 
@@ -159,7 +115,11 @@ fn checked<T: Element>(
     Ok(InMemory { description, train, test, notes: Notes::default() })
 }
 
-fn check_shape(input_shape: &[usize], classes: usize, train_samples: usize) -> Result<(), DataError> {
+pub(crate) fn check_shape(
+    input_shape: &[usize],
+    classes: usize,
+    train_samples: usize,
+) -> Result<(), DataError> {
     let refuse = |problem| Err(DataError::Content { split: Split::Train, problem });
     if train_samples == 0 {
         return refuse("found 0 samples, expected at least 1".to_owned());
@@ -184,7 +144,7 @@ fn check_length<T>(split: Split, input_shape: &[usize], rows: &Rows<T>) -> Resul
     Err(DataError::Content { split, problem })
 }
 
-fn check_targets<T>(split: Split, classes: usize, samples: &Samples<T>) -> Result<(), DataError> {
+pub(crate) fn check_targets<T>(split: Split, classes: usize, samples: &Samples<T>) -> Result<(), DataError> {
     let mut targets = samples.targets.slices().flatten().enumerate();
     match targets.find(|&(_, &target)| target as usize >= classes) {
         None => Ok(()),
@@ -204,42 +164,25 @@ fn fingerprint<T: Element>(
     splits: [&Samples<T>; 2],
     check: impl Fn() -> Result<(), DataError>,
 ) -> Result<Digest, DataError> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(T::TAG);
-    let mut number = |value: usize| {
-        hasher.update(&(value as u64).to_le_bytes());
-    };
-    number(classes);
-    number(input_shape.len());
-    input_shape.iter().for_each(|&extent| number(extent));
-    splits.iter().for_each(|samples| number(samples.targets.len()));
+    let rows = splits.each_ref().map(|samples| samples.targets.len());
+    let mut hasher = ContentHasher::new::<T>(input_shape, classes, rows);
     for samples in splits {
         for piece in samples.inputs.slices().flat_map(|slice| slice.chunks(PIECE)) {
             check()?;
-            T::update(&mut hasher, piece);
+            hasher.inputs(piece);
         }
-        for piece in samples.targets.slices() {
-            update_words(&mut hasher, piece.iter().copied());
-        }
+        samples.targets.slices().for_each(|piece| hasher.targets(piece));
     }
-    Ok(Digest(*hasher.finalize().as_bytes()))
+    Ok(hasher.finish())
 }
 
-fn update_words(hasher: &mut blake3::Hasher, words: impl Iterator<Item = u32>) {
-    update_bytes(hasher, words.map(u32::to_le_bytes));
-}
-
-fn update_bytes<const N: usize>(hasher: &mut blake3::Hasher, items: impl Iterator<Item = [u8; N]>) {
-    const BLOCK: usize = 1 << 16;
-    let mut block = Vec::with_capacity(BLOCK);
-    for item in items {
-        block.extend_from_slice(&item);
-        if block.len() == BLOCK {
-            hasher.update(&block);
-            block.clear();
-        }
+/// Number of samples of each class in both splits, whose targets are all below `classes`.
+pub(crate) fn counted(classes: usize, splits: [&Blocks<u32>; 2]) -> Vec<[u64; 2]> {
+    let mut samples = vec![[0; 2]; classes];
+    for (split, targets) in splits.into_iter().enumerate() {
+        targets.slices().flatten().for_each(|&target| samples[target as usize][split] += 1);
     }
-    hasher.update(&block);
+    samples
 }
 
 impl<T: Element> Dataset for InMemory<T> {
@@ -248,11 +191,7 @@ impl<T: Element> Dataset for InMemory<T> {
     }
 
     fn report(&self) -> DataReport {
-        let mut samples = vec![[0; 2]; self.description.classes];
-        for (split, rows) in [&self.train, &self.test].into_iter().enumerate() {
-            // Every target is below the number of classes.
-            rows.targets.slices().flatten().for_each(|&target| samples[target as usize][split] += 1);
-        }
+        let samples = counted(self.description.classes, [&self.train.targets, &self.test.targets]);
         let Notes { class_names, findings } = self.notes.clone();
         DataReport { description: self.description.clone(), class_names, samples, findings }
     }

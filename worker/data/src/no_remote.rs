@@ -3,37 +3,37 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use super::cache::{Cache, Cached};
 use super::{Cancellation, DataError};
 
 /// What needs the feature, for errors.
 const WHAT: &str = "URLs";
 const FEATURE: &str = "remote";
 
-/// Where data files may come from in addition to the data folder: in this build from nowhere.
+/// Where data files may come from in addition to the data folder, in this build from nowhere, and what is kept of data.
 #[derive(Clone, Debug, Default)]
-pub struct RemoteData {}
+pub struct RemoteData {
+    cache: Option<Arc<Cache>>,
+}
 
 /// A URL below which files may be read. This build cannot make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlPrefix(Infallible);
 
-/// A remote file. This build cannot make one.
-#[derive(Debug)]
-pub(crate) struct Cached(Infallible);
-
-impl Cached {
-    pub(crate) fn path(&self) -> &Path {
-        match self.0 {}
-    }
-}
-
 impl RemoteData {
-    /// Ignores its arguments: no prefix can be made, so nothing is allowed.
-    pub fn new(_allowed: Vec<UrlPrefix>, _cache: PathBuf, _limit: u64) -> Self {
-        Self {}
+    /// Ignores the prefixes, as none can be made. The records of indexed data sets are kept in the folder `cache`, which
+    /// takes at most `limit` bytes.
+    pub fn new(_allowed: Vec<UrlPrefix>, cache: PathBuf, limit: u64) -> Self {
+        Self { cache: Some(Arc::new(Cache::new(cache, limit))) }
+    }
+
+    /// The cache folder, if there is one.
+    pub(super) fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
     }
 
     /// Refuses the URL that the job has at `key`.

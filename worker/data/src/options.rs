@@ -1,12 +1,14 @@
 //! The keys of `[data]` that all kinds share: normalisation, augmentation and label smoothing.
 
 mod augment;
+mod normalize;
 
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
 use serde::Deserialize;
 
 use super::planes::Planes;
 pub(super) use augment::{ColorJitter, ResizedCrop};
+pub(super) use normalize::Normalize;
 
 /// The keys of `[data]` that do not belong to the kind.
 pub(super) const KEYS: [&str; 3] = ["normalize", "augment", "label_smoothing"];
@@ -23,16 +25,6 @@ pub(super) struct Options {
     /// For the training split only: share of a target that is spread evenly over all classes.
     #[serde(default)]
     pub(super) label_smoothing: f32,
-}
-
-/// `[data.normalize]`: x ↦ (x − mean) / std.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Normalize {
-    /// One value per channel, or one for all channels.
-    pub(super) mean: Vec<f32>,
-    /// One value per channel, or one for all channels.
-    pub(super) std: Vec<f32>,
 }
 
 /// `[data.augment]`; zero and `false` leave the samples as they are.
@@ -112,41 +104,5 @@ impl Options {
             }
         }
         self.normalize.as_ref().map_or(Ok(()), |normalize| normalize.check_channels(planes.channels))
-    }
-}
-
-impl Normalize {
-    fn check(&self) -> Result<(), JobError> {
-        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
-            return Err(JobError::new(
-                "data.normalize.mean",
-                &format!("expected finite values, found {mean}"),
-            ));
-        }
-        match self.std.iter().find(|std| !(**std > 0.0 && std.is_normal() && std.recip().is_normal())) {
-            None => Ok(()),
-            Some(std) => Err(JobError::new(
-                "data.normalize.std",
-                &format!("expected values above 0 that can be divided by, found {std:e}"),
-            )),
-        }
-    }
-
-    fn check_channels(&self, channels: usize) -> Result<(), JobError> {
-        for (path, values) in [("data.normalize.mean", &self.mean), ("data.normalize.std", &self.std)] {
-            let found = values.len();
-            if found != channels && found != 1 {
-                let problem = format!("expected 1 value or {channels}, one per channel, found {found}");
-                return Err(JobError::new(path, &problem));
-            }
-        }
-        Ok(())
-    }
-
-    /// Mean and standard deviation of a channel. The lengths have been checked: one value for all channels, or one for
-    /// each.
-    pub(super) fn of_channel(&self, channel: usize) -> (f32, f32) {
-        let value = |values: &[f32]| if let [one] = values { *one } else { values[channel] };
-        (value(&self.mean), value(&self.std))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use lookbehind_common::job::JobError;
 
 use super::archive::{Archive, within};
 use super::loading::{Lent, Loading};
@@ -75,6 +78,36 @@ impl<'a> Places<'a> {
         names.iter().map(|name| self.file(name, key)).collect()
     }
 
+    /// Finds several files, as [`Self::files`]. An archive by itself stands for its only file that is `wanted`.
+    pub(crate) fn files_or_only(
+        &self,
+        names: &Paths,
+        key: &str,
+        wanted: fn(&str) -> bool,
+    ) -> Result<Vec<Source>, DataError> {
+        if names.as_slice().is_empty() {
+            return Err(JobError::new(key, "expected at least one path, found none").into());
+        }
+        let names = patterns::expanded(self.environment, names.as_slice(), key)?;
+        let find = |name: &String| {
+            let file = self.file(name, key)?;
+            if file.is_packed() {
+                return Ok(file);
+            }
+            let Some(archive) = self.opened(name, key)? else { return Ok(file) };
+            match archive.files(wanted)[..] {
+                [only] => Ok(Source::packed(Arc::clone(&archive), only.to_owned())),
+                ref several => {
+                    let expected = format!("one, or a path such as {:?}", within(name, "NAME"));
+                    let expected = format!("{expected}; there are {}", archive.listed());
+                    let problem = FileProblem::Count { what: "tables", found: several.len(), expected };
+                    Err(file.error(problem))
+                }
+            }
+        };
+        names.iter().map(find).collect()
+    }
+
     /// Finds a folder: one of the disk, an archive, or one in an archive.
     pub(crate) fn tree(&'a self, name: &str, key: &'a str) -> Result<Tree<'a>, DataError> {
         if !is_url(name) {
@@ -142,6 +175,24 @@ impl Tree<'_> {
         match self {
             Self::Folder { path: folder, .. } => within(folder, path),
             Self::Packed { archive, folder } => within(archive.source().name(), &within(folder, path)),
+        }
+    }
+
+    /// The archive that it is in, if it is in one.
+    pub(crate) fn archive(&self) -> Option<&Source> {
+        match self {
+            Self::Folder { .. } => None,
+            Self::Packed { archive, .. } => Some(archive.source()),
+        }
+    }
+
+    /// Where a folder in it is on the disk, if it is in no archive.
+    pub(crate) fn on_disk(&self, path: &str) -> Result<Option<PathBuf>, DataError> {
+        match self {
+            Self::Folder { places, key, .. } => {
+                resolve_folder(places.environment, &self.name(path), key).map(Some)
+            }
+            Self::Packed { .. } => Ok(None),
         }
     }
 

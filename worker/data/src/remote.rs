@@ -1,7 +1,6 @@
 //! Data files in object stores and on HTTP servers: only below URL prefixes that the worker's operator allows, through
-//! a cache folder that contains complete files only.
+//! the cache.
 
-mod cache;
 mod prefix;
 mod store;
 
@@ -10,12 +9,11 @@ use std::sync::Arc;
 
 use lookbehind_common::job::JobError;
 
+use super::cache::{Cache, Cached};
 use super::{Cancellation, DataError, FileProblem};
-use cache::Cache;
-pub(super) use cache::Cached;
 pub use prefix::UrlPrefix;
 
-/// Where data files may come from in addition to the data folder; by default from nowhere.
+/// Where data files may come from in addition to the data folder, by default from nowhere, and what is kept of data.
 #[derive(Clone, Debug, Default)]
 pub struct RemoteData {
     allowed: Vec<UrlPrefix>,
@@ -23,10 +21,15 @@ pub struct RemoteData {
 }
 
 impl RemoteData {
-    /// Allows URLs below the prefixes; their files are kept in the folder `cache`, which takes at most `limit` bytes.
+    /// Allows URLs below the prefixes; their files, and the records of indexed data sets, are kept in the folder `cache`,
+    /// which takes at most `limit` bytes.
     pub fn new(allowed: Vec<UrlPrefix>, cache: PathBuf, limit: u64) -> Self {
-        let cache = (!allowed.is_empty()).then(|| Arc::new(Cache::new(cache, limit)));
-        Self { allowed, cache }
+        Self { allowed, cache: Some(Arc::new(Cache::new(cache, limit))) }
+    }
+
+    /// The cache folder, if there is one.
+    pub(super) fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
     }
 
     /// Fetches the file that a job names by a URL at `key`, unless the cache has it.

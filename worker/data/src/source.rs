@@ -10,9 +10,10 @@ use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
 use super::archive::{Archive, within};
+use super::cache::Cached;
 use super::loading::{Cancelled, Lent, Loading, Watched};
 use super::paths::resolve_in;
-use super::remote::Cached;
+use super::stamp::Stamp;
 use super::{DataEnvironment, DataError, FileProblem, foreign, is_url, patterns};
 
 /// Bytes that are read at once.
@@ -79,6 +80,11 @@ impl Source {
     pub(super) fn packed(archive: Arc<Archive>, path: String) -> Self {
         let name = within(archive.source().name(), &path);
         Self { name, place: Place::Packed(archive, path) }
+    }
+
+    /// Whether it lies in an archive.
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.place, Place::Packed(..))
     }
 
     /// A file that the user named, wherever it lies.
@@ -190,6 +196,21 @@ impl Source {
             }
         }
         Ok(filled)
+    }
+
+    /// Notes what tells whether the file has changed.
+    pub(super) fn stamp(&self, stamp: &mut Stamp) -> Result<(), DataError> {
+        stamp.text(&self.name);
+        match &self.place {
+            Place::Here(path) => {
+                let found = std::fs::metadata(path).map_err(|error| self.error(FileProblem::Io(error)))?;
+                stamp.file(&found);
+            }
+            // Its name in the cache covers its version, and its times are those of its use.
+            Place::Cached(cached) => stamp.text(&cached.path().display().to_string()),
+            Place::Packed(archive, _) => archive.source().stamp(stamp)?,
+        }
+        Ok(())
     }
 
     /// Length of the file in bytes.

@@ -5,6 +5,7 @@ mod cells;
 mod columns;
 mod content;
 mod counting;
+mod files;
 mod header;
 mod images;
 mod labels;
@@ -21,6 +22,7 @@ use lookbehind_common::job::{JobError, Parameters};
 
 use super::loading::{Lent, Loading};
 use super::memory::collected;
+use super::places::Places;
 use super::report::{Change, Findings, Notes, Reason};
 use super::samples::Samples;
 use super::source::Source;
@@ -57,18 +59,21 @@ pub(crate) fn load(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
+    let given = parameters;
     let parameters = TableParameters::parse(format, parameters)?;
     let classes = parameters.classes()?;
-    let train = Source::find_all(environment, parameters.train.as_slice(), "data.train")?;
     let loading = Loading::new(environment);
+    let places = Places::new(environment, &loading, files::may_be_asked_for);
+    let train = files::find(format, &parameters.train, "data.train", environment, &places)?;
     let new = loading.new_samples();
     let are_new = new.is_some();
     let named = parameters.test.as_ref().filter(|_| !are_new);
-    let test = named.map(|paths| Source::find_all(environment, paths.as_slice(), "data.test")).transpose()?;
+    let test =
+        named.map(|paths| files::find(format, paths, "data.test", environment, &places)).transpose()?;
     let test = new.or(test);
     if is_of_images(format, &parameters, &train, &loading)? {
         let splits = [train.as_slice(), test.as_deref().unwrap_or_default()];
-        return images::read(format, &parameters, environment, &loading, splits);
+        return images::read((format, given), &parameters, &places, &loading, splits);
     }
     let mut table = Table::new(format, &parameters, classes, &loading)?;
     table.collect_texts(&train)?;

@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use super::archive::{Content, visit};
 use super::folder::is_image;
-use super::image::{Collector, Encoded, FormParameters, load};
+use super::image::{Collector, Encoded, FormParameters, load_kept};
 use super::keys;
 use super::loading::{Lent, Loading};
 use super::source::{Paths, Source};
+use super::stamp::Stamp;
 use super::{DataEnvironment, DataError, Dataset, FileProblem, InputSpec, Split, check_classes};
 use sample::{LabelKey, Member, Sample};
 
@@ -42,13 +43,19 @@ pub fn webdataset(
     parameters: &Parameters,
     environment: &DataEnvironment,
 ) -> Result<Box<dyn Dataset>, DataError> {
+    let given = parameters;
     let (form, parameters) = FormParameters::take(parameters)?;
     let parameters: WebdatasetParameters = keys::parse(&parameters, &FormParameters::KEYS)?;
     let classes = parameters.classes.map(check_classes).transpose()?;
     let find = |paths: &Paths, key| Source::find_all(environment, paths.as_slice(), key);
     let train = find(&parameters.train, "data.train")?;
     let test = parameters.test.as_ref().map(|test| find(test, "data.test")).transpose()?;
-    load(&Loading::new(environment), form, classes, |split, classes, images| {
+    let stamp = || {
+        let mut stamp = Stamp::new("webdataset", given);
+        train.iter().chain(test.iter().flatten()).try_for_each(|file| file.stamp(&mut stamp))?;
+        Ok(stamp.finish())
+    };
+    load_kept(&Loading::new(environment), form, classes, stamp, |split, classes, images| {
         let files = if split == Split::Train { Some(&train) } else { test.as_ref() };
         for file in files.into_iter().flatten() {
             let (pending, sample) = (Pending::default(), None);

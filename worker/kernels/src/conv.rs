@@ -59,18 +59,21 @@ impl Kernel<2> for Forward {
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
         let geometry = Geometry::new(x.dims4()?, weight.dims4()?, self.options)?;
-        let of_weight = with_elements([x, gradient], |operands| {
-            weight_gradient(&geometry, operands.map(|elements| operand(self.precision, elements)))
-        })?;
-        let of_weight = Tensor::from_vec(of_weight, geometry.weight_dims(), &Device::Cpu)?;
-        if !x.track_op() {
-            return Ok([None, Some(of_weight)]);
-        }
-        let of_input = with_elements([weight, gradient], |operands| {
-            input_gradient(&geometry, operands.map(|elements| operand(self.precision, elements)))
-        })?;
-        let of_input = Tensor::from_vec(of_input, geometry.input_dims(), &Device::Cpu)?;
-        Ok([Some(of_input), Some(of_weight)])
+        let of_weight = || {
+            let of_weight = with_elements([x, gradient], |operands| {
+                weight_gradient(&geometry, operands.map(|elements| operand(self.precision, elements)))
+            })?;
+            Tensor::from_vec(of_weight, geometry.weight_dims(), &Device::Cpu)
+        };
+        let of_input = || {
+            let of_input = with_elements([weight, gradient], |operands| {
+                input_gradient(&geometry, operands.map(|elements| operand(self.precision, elements)))
+            })?;
+            Tensor::from_vec(of_input, geometry.input_dims(), &Device::Cpu)
+        };
+        // Of a frozen weight, and of the inputs of the first layer that is trained, there is none.
+        let of_weight = weight.track_op().then(of_weight).transpose()?;
+        Ok([x.track_op().then(of_input).transpose()?, of_weight])
     }
 }
 

@@ -72,6 +72,7 @@ impl Kernel<3> for Linear {
         let ((rows, inputs), (outputs, _)) = (x.dims2()?, weight.dims2()?);
         let tensor =
             |elements: Vec<f32>, like: &Tensor| Tensor::from_vec(elements, like.shape(), &Device::Cpu);
+        let trains_weight = weight.track_op();
         let (of_x, of_weight, of_bias) = with_elements([x, weight, gradient], |[from, weight, gradient]| {
             let of_bias = column_sums(gradient, outputs);
             let gradient = operand(self.0, gradient);
@@ -79,12 +80,15 @@ impl Kernel<3> for Linear {
                 let panels = Panels::of_rows(&operand(self.0, weight), outputs, inputs);
                 product(rows, Lhs::rows(&gradient, outputs), panels.rhs())
             });
-            let panels = Panels::of_rows(&operand(self.0, from), rows, inputs);
-            let of_weight = product(outputs, Lhs::transposed(&gradient, outputs), panels.rhs());
+            let of_weight = trains_weight.then(|| {
+                let panels = Panels::of_rows(&operand(self.0, from), rows, inputs);
+                product(outputs, Lhs::transposed(&gradient, outputs), panels.rhs())
+            });
             (of_x, of_weight, of_bias)
         })?;
         let of_x = of_x.map(|elements| tensor(elements, x)).transpose()?;
-        Ok([of_x, Some(tensor(of_weight, weight)?), Some(tensor(of_bias, bias)?)])
+        let of_weight = of_weight.map(|elements| tensor(elements, weight)).transpose()?;
+        Ok([of_x, of_weight, Some(tensor(of_bias, bias)?)])
     }
 }
 

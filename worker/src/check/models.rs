@@ -14,7 +14,7 @@ use crate::device::DeviceChoice;
 use crate::registry::Registry;
 
 /// Names of the models, and what their jobs have under `[model]`.
-const MODELS: [(&str, &str); 9] = [
+const MODELS: [(&str, &str); 10] = [
     ("perceptron", "kind = \"mlp\"\nhidden = [24, 17]"),
     ("residual network", "kind = \"resnet\"\nblocks = [1, 2]\nwidth = 8"),
     (
@@ -25,6 +25,7 @@ const MODELS: [(&str, &str); 9] = [
         "residual network with group norm",
         "kind = \"resnet\"\nblocks = [1, 1]\nwidth = 8\nnorm = \"group\"\ngroups = 4",
     ),
+    ("residual network for ImageNet", "kind = \"resnet\"\nblocks = [1]\nwidth = 8\nstem = \"imagenet\""),
     ("wide residual network with dropout", "kind = \"wide_resnet\"\ndepth = 10\nwidth = 1\ndropout = 0.3"),
     (
         "vision transformer with a class token",

@@ -1,11 +1,14 @@
 //! Loads jobs with candle, on the CPU or on GPUs.
 
+mod files;
+mod kept;
+
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use candle_core::Device;
-use lookbehind_common::job::{DataSpec, JobSpec, Precision};
+use lookbehind_common::job::{BatchStatistics, DataSpec, JobSpec, Precision};
 use lookbehind_common::layout::Layout;
-use lookbehind_common::optimizer::Visit;
+use lookbehind_common::optimizer::{ClimbOrder, Visit};
 
 use super::climbing::Climbing;
 use super::cpu::{CpuJob, Parts, Room};
@@ -16,12 +19,11 @@ use super::loader::Loader;
 use super::panics;
 use super::sampler::Sampler;
 use super::samples::{Kinds, Samples};
-use super::{Backend, ComputeError, PrepareError, PreparedJob, Rounding, Watch};
+use super::{Backend, PrepareError, PreparedJob, Rounding, Watch};
 use crate::data::{
     Cancellation, DataDescription, DataEnvironment, DataError, DataReport, Dataset, depends_on_seed,
 };
 use crate::device::{DeviceChoice, DeviceError};
-use crate::memory;
 use crate::models::BuildError;
 use crate::models::Model;
 use crate::parameters::{ModelTensors, Recorder};
@@ -43,6 +45,8 @@ pub struct CandleBackend {
     threads: usize,
     /// Copies of a model's weights that transfers take.
     copies: u64,
+    /// The order in which shards climb; `None` for the one that takes less memory.
+    climb_order: Option<ClimbOrder>,
     loaded: Mutex<Option<LoadedData>>,
 }
 
@@ -61,7 +65,15 @@ impl CandleBackend {
     /// that the process has in use.
     pub fn new(registry: Registry, environment: DataEnvironment) -> Self {
         let threads = rayon::current_num_threads();
-        Self { registry, environment, gpus: None, threads, copies: 0, loaded: Mutex::new(None) }
+        Self {
+            registry,
+            environment,
+            gpus: None,
+            threads,
+            copies: 0,
+            climb_order: None,
+            loaded: Mutex::new(None),
+        }
     }
 
     /// The same backend on the devices of a choice.
@@ -144,7 +156,7 @@ impl CandleBackend {
         }
         let evaluator = evaluator(&Device::Cpu)?;
         let lengths = evaluator.tensors.layout().lengths();
-        let kept = Visit::of(&spec.optimizer.method).map_or(0, |visit| visit.bytes(lengths, shards));
+        let kept = self.kept(spec, evaluator.tensors.layout(), shards);
         let room = Room { kept, transfers: self.copies * lengths.bytes(), limit: memory_limit };
         let rounding = Rounding::of(spec, evaluator.tensors.layout());
         let parts = Parts { samples, evaluator, threads: self.threads, rounding, room };
@@ -160,8 +172,15 @@ impl CandleBackend {
         device: &Device,
     ) -> Result<Evaluator, PrepareError> {
         let (model, tensors) = self.model(spec, data, device)?;
-        let (seed, precision, kinds) = (spec.seed, spec.train.precision, Kinds::of(spec));
-        Ok(Evaluator { seed, precision, kinds, classes: data.classes, model, tensors })
+        Ok(Evaluator {
+            seed: spec.seed,
+            precision: spec.train.precision,
+            frozen_statistics: spec.optimizer.batch_statistics == BatchStatistics::Frozen,
+            kinds: Kinds::of(spec),
+            classes: data.classes,
+            model,
+            tensors,
+        })
     }
 
     /// Bytes that may be in use.
@@ -175,28 +194,12 @@ impl CandleBackend {
             let reason = "train.precision: \"tf32\" needs a GPU; this worker computes on its CPU";
             return Err(PrepareError::Worker(reason.to_owned()));
         }
-        Ok(())
-    }
-
-    /// Refuses a job on GPUs whose visits take more of the host's memory than is left. On the devices, a path takes no more
-    /// than a gradient.
-    fn check_visits(
-        &self,
-        spec: &JobSpec,
-        layout: &Layout,
-        shards: u32,
-        samples: u64,
-    ) -> Result<(), ComputeError> {
-        let Some(visit) = Visit::of(&spec.optimizer.method) else { return Ok(()) };
-        let (needed, loaded) = (visit.bytes(layout.lengths(), shards), memory::in_use());
-        let transfers = self.copies * layout.lengths().bytes();
-        let limit = self.environment.memory_limit;
-        if needed <= limit.saturating_sub(loaded.saturating_add(transfers)) {
-            return Ok(());
+        if spec.optimizer.batch_statistics == BatchStatistics::Frozen && !self.on_cpu() {
+            let reason =
+                "optimizer.batch_statistics: \"frozen\" needs a worker on a CPU; this one computes on GPUs";
+            return Err(PrepareError::Worker(reason.to_owned()));
         }
-        let [needed, loaded, transfers, limit] = [needed, loaded, transfers, limit].map(|bytes| bytes >> 20);
-        let kind = spec.model.kind.clone();
-        Err(ComputeError::VisitMemory { kind, samples, needed, loaded, transfers, limit })
+        Ok(())
     }
 
     /// A job's data set. A caller that asks for one that is being loaded waits for it.
@@ -226,7 +229,8 @@ impl CandleBackend {
         data: &DataDescription,
         device: &Device,
     ) -> Result<(Box<dyn Model>, ModelTensors), PrepareError> {
-        let recorder = Recorder::new(device.clone(), self.environment.memory_limit);
+        let recorder =
+            Recorder::new(device.clone(), self.environment.memory_limit).trained_as(&spec.optimizer);
         let built = self.registry.model(&spec.model, data, recorder.builder());
         let in_model = |error: &dyn std::fmt::Display| format!("model kind {:?}: {error}", spec.model.kind);
         if recorder.exceeded_memory() {
@@ -244,6 +248,9 @@ impl CandleBackend {
             return Err(PrepareError::Job(reason));
         }
         let tensors = recorder.finish().map_err(|error| PrepareError::Job(in_model(&error)))?;
+        let ascends = spec.optimizer.method.parts().ascent.is_some();
+        let fitting = spec.optimizer.groups.check(tensors.layout(), ascends);
+        fitting.map_err(|error| PrepareError::Job(error.to_string()))?;
         Ok((model, tensors))
     }
 }
@@ -265,14 +272,14 @@ impl Backend for CandleBackend {
         spec: &JobSpec,
         cancellation: &Cancellation,
     ) -> Result<Box<dyn PreparedJob>, PrepareError> {
-        caught(spec, || self.job(spec, cancellation).map(|job| climbing(spec, job)))
+        caught(spec, || self.job(spec, cancellation).map(|job| climbing(spec, job, self.climb_order)))
     }
 }
 
 /// The same job, whose shards climb by themselves if it says so.
-fn climbing(spec: &JobSpec, job: Box<dyn PreparedJob>) -> Box<dyn PreparedJob> {
+fn climbing(spec: &JobSpec, job: Box<dyn PreparedJob>, order: Option<ClimbOrder>) -> Box<dyn PreparedJob> {
     match Visit::of(&spec.optimizer.method) {
-        Some(visit) => Box::new(Climbing::new(job, visit, spec)),
+        Some(visit) => Box::new(Climbing::new(job, visit, spec, order)),
         None => job,
     }
 }

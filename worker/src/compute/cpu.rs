@@ -17,7 +17,7 @@ use lookbehind_common::test_set::TestSet;
 use lookbehind_kernels::interruptible;
 
 use self::host::Host;
-pub(super) use self::room::Room;
+pub(super) use self::room::{Kept, Room};
 use super::evaluator::Evaluator;
 use super::probe::{ProbeRequests, probe_digest};
 use super::samples::{Inputs, Samples};
@@ -68,10 +68,6 @@ impl CpuJob {
 impl PreparedJob for CpuJob {
     fn description(&self) -> &JobDescription {
         &self.description
-    }
-
-    fn data_report(&self) -> Vec<String> {
-        self.shards.samples.data_report()
     }
 
     fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {

@@ -17,6 +17,8 @@ use lookbehind_kernels::{Gradients, record, with_precision, without_gradients};
 pub(super) struct Evaluator {
     pub(super) seed: u64,
     pub(super) precision: Precision,
+    /// Whether training normalises with the running statistics.
+    pub(super) frozen_statistics: bool,
     pub(super) kinds: Kinds,
     pub(super) classes: usize,
     pub(super) model: Box<dyn Model>,
@@ -117,6 +119,7 @@ impl Evaluator {
         let (x, targets) = device.upload(batch)?;
         let position = BatchPosition { seed: self.seed, epoch: request.epoch, batch: request.batch };
         let context = ForwardContext::new(Mode::Train, position, &samples);
+        let context = context.with_frozen_statistics(self.frozen_statistics);
         let (logits, tape) = device.timed(Phase::Forward, |_| {
             let (logits, tape) = record(|| with_precision(self.precision, || self.logits(&x, &context)));
             Ok((logits?, tape))

@@ -73,7 +73,7 @@ impl Model for Centred {
     fn forward(&self, inputs: &Tensor, context: &ForwardContext<'_>) -> candle_core::Result<Tensor> {
         let x = inputs.broadcast_mul(&self.scale)?;
         let rows = x.dim(0)?;
-        let centred = if context.is_training() {
+        let centred = if context.uses_batch_statistics() {
             if rows < 2 {
                 candle_core::bail!("a variance needs 2 values per channel, found {rows}");
             }

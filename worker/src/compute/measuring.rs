@@ -68,7 +68,10 @@ impl Measuring {
         dataset: Arc<dyn Dataset>,
         threads: usize,
     ) -> Result<Self, PrepareError> {
-        let evaluator = caught(spec, || backend.evaluator(spec, dataset.description(), &Device::Cpu))?;
+        // Evaluations are of the whole model, whatever of it a job trains.
+        let mut whole = spec.clone();
+        (whole.optimizer.groups, whole.optimizer.batch_statistics) = Default::default();
+        let evaluator = caught(spec, || backend.evaluator(&whole, dataset.description(), &Device::Cpu))?;
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().map_err(ComputeError::Threads)?;
         let (batch_size, shards) = (spec.train.batch_size, spec.train.shards);
         // No larger than the shards that training had memory for.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lookbehind_common::exchange_format::{ExchangeFormat, Overflow};
 use lookbehind_common::job::JobSpec;
 use lookbehind_common::layout::{Layout, TensorKind};
+use lookbehind_common::optimizer::gradient_layout;
 use lookbehind_common::partial::Partial;
 
 use super::ComputeError;
@@ -13,6 +14,7 @@ use super::ComputeError;
 #[derive(Clone, Debug)]
 pub struct Rounding {
     format: ExchangeFormat,
+    /// The layout of the gradients.
     layout: Arc<Layout>,
     /// The model's kind, for errors.
     kind: String,
@@ -21,7 +23,7 @@ pub struct Rounding {
 impl Rounding {
     /// The rounding that a job asks for, for a model with this layout.
     pub fn of(spec: &JobSpec, layout: &Layout) -> Self {
-        Self::new(spec.train.exchange, layout.clone(), &spec.model.kind)
+        Self::new(spec.train.exchange, gradient_layout(&spec.optimizer, layout), &spec.model.kind)
     }
 
     pub(super) fn new(format: ExchangeFormat, layout: Layout, kind: &str) -> Self {

@@ -58,20 +58,17 @@ impl Samples {
     /// Describes the data and a model of this layout; every worker must answer the same.
     pub(super) fn describe(&self, layout: &Layout) -> JobDescription {
         let data = self.description();
-        let class_names = self.loader.dataset().report().class_names;
+        let report = self.loader.dataset().report();
+        let data_report = JobDescription::report_within_limit(report.lines());
         JobDescription {
             layout: layout.clone(),
             train_samples: data.train_samples,
             test_samples: data.test_samples,
             further_tests: self.loader.dataset().further_tests(),
             data_fingerprint: data.fingerprint,
-            class_names: JobDescription::names_within_limit(class_names),
+            class_names: JobDescription::names_within_limit(report.class_names),
+            data_report,
         }
-    }
-
-    /// What was read of the data, in lines for people.
-    pub(super) fn data_report(&self) -> Vec<String> {
-        self.loader.dataset().report().lines()
     }
 
     /// A shard's samples; those of the same shard of the next batch are prepared in the meantime.

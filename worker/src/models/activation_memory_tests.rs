@@ -41,6 +41,7 @@ fn a_model_announces_most_of_what_a_training_pass_takes_and_never_more() {
         json!({ "kind": "mlp", "hidden": [300, 200, 100] }),
         json!({ "kind": "resnet", "blocks": [1, 1], "width": 16 }),
         json!({ "kind": "resnet", "blocks": [1, 1], "width": 8, "block": "bottleneck", "norm": "group", "groups": 2 }),
+        json!({ "kind": "resnet", "blocks": [1], "width": 16, "stem": "imagenet" }),
         json!({ "kind": "wide_resnet", "depth": 10, "width": 1, "dropout": 0.1 }),
         json!({ "kind": "vit", "patch": 4, "dim": 32, "depth": 3, "heads": 2, "dropout": 0.1 }),
         json!({ "kind": "vit", "patch": 2, "dim": 16, "depth": 2, "heads": 4, "mlp_dim": 80, "pooling": "mean" }),

@@ -9,7 +9,7 @@ use lookbehind_common::random::{Key, Purpose};
 /// Whether a forward pass is part of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Dropout is active; normalisation layers use the statistics of their batch and report them.
+    /// Dropout is active; normalisation layers use the statistics of their batch and report them, unless these are frozen.
     Train,
     /// Nothing is dropped; normalisation layers use their running statistics.
     Test,
@@ -31,13 +31,26 @@ pub struct ForwardContext<'a> {
     mode: Mode,
     position: BatchPosition,
     samples: &'a [u64],
+    frozen_statistics: bool,
     reported: RefCell<Vec<(String, Tensor)>>,
 }
 
 impl<'a> ForwardContext<'a> {
     /// The context of a forward pass over the samples with the given numbers within the data set.
     pub fn new(mode: Mode, position: BatchPosition, samples: &'a [u64]) -> Self {
-        Self { mode, position, samples, reported: RefCell::default() }
+        Self { mode, position, samples, frozen_statistics: false, reported: RefCell::default() }
+    }
+
+    /// The same for a job whose running statistics are frozen or not.
+    #[must_use]
+    pub fn with_frozen_statistics(self, frozen_statistics: bool) -> Self {
+        Self { frozen_statistics, ..self }
+    }
+
+    /// Whether normalisation layers use the statistics of their batch, and report them: in training, unless the job's
+    /// running statistics are frozen.
+    pub fn uses_batch_statistics(&self) -> bool {
+        self.is_training() && !self.frozen_statistics
     }
 
     /// Whether the forward pass is part of a gradient.
@@ -94,7 +107,7 @@ impl<'a> ForwardContext<'a> {
 
     /// Reports a batch statistic of a normalisation layer: the batch mean under the name of its `running_mean`, the
     /// unbiased batch variance under that of its `running_var`. Training reports each running statistic of the model
-    /// exactly once; the coordinator folds them into the running statistics.
+    /// exactly once, and none if they are frozen; the coordinator folds them into the running statistics.
     pub fn report(&self, name: impl Into<String>, values: &Tensor) {
         self.reported.borrow_mut().push((name.into(), values.detach()));
     }

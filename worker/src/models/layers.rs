@@ -9,6 +9,7 @@ mod conv;
 mod dropout;
 mod linear;
 mod norm;
+pub(super) mod onnx;
 mod shape;
 
 use candle_nn::Init;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::layers::{ActivationMemory, Linear};
 use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
+use crate::onnx::Graph;
 use lookbehind_kernels as ops;
 
 /// Most units in a hidden layer.
@@ -76,6 +77,17 @@ impl Model for Mlp {
             x = layer.forward(&x)?; // [n, units]
         }
         Ok(x) // [n, classes]
+    }
+
+    fn onnx(&self, graph: &mut Graph<'_>) -> Result<Option<String>> {
+        let mut x = graph.features();
+        for (number, layer) in self.layers.iter().enumerate() {
+            if number > 0 {
+                x = graph.node("Relu", &[&x], &[]);
+            }
+            x = layer.onnx(&x, graph)?;
+        }
+        Ok(Some(x))
     }
 
     fn elements_per_sample(&self) -> u64 {

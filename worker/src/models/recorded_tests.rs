@@ -17,11 +17,12 @@ use lookbehind_kernels::cross_entropy::of_logits;
 use lookbehind_kernels::record;
 
 const TOLERANCE: f32 = 1e-4;
-const CASES: [&str; 9] = [
+const CASES: [&str; 10] = [
     "mlp",
     "resnet-basic",
     "resnet-bottleneck",
     "resnet-group",
+    "resnet-imagenet",
     "sequential-pooled",
     "sequential-residual",
     "vit-cls",

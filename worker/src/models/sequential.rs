@@ -6,6 +6,7 @@
 
 mod build;
 mod layer;
+mod onnx;
 mod parameters;
 mod site;
 
@@ -19,6 +20,7 @@ use self::layer::{Layer, run};
 use super::layers::{ActivationMemory, ImageShape, Shape};
 use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
+use crate::onnx::Graph;
 
 /// The parameters under `[model]`.
 #[derive(Deserialize)]
@@ -66,6 +68,11 @@ impl Model for Sequential {
             inputs.flatten_from(1)? // [n, f]
         };
         run(&self.layers, x, context) // [n, classes]
+    }
+
+    fn onnx(&self, graph: &mut Graph<'_>) -> Result<Option<String>> {
+        let x = if self.images { graph.images() } else { graph.features() };
+        onnx::graph(&self.layers, x, graph).map(Some)
     }
 
     fn elements_per_sample(&self) -> u64 {

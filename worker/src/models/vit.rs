@@ -6,6 +6,8 @@
 //! "mean"` it is the variant with `class_token=False, global_pool="avg"`: no `cls_token`, and `fc_norm` after the mean
 //! instead of `norm` before it. Epsilon is 1e-6, as in timm.
 
+mod onnx;
+
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use lookbehind_common::job::{JobError, Parameters, parse_parameters};
@@ -16,6 +18,7 @@ use super::layers::{
 };
 use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
+use crate::onnx::Graph;
 use lookbehind_kernels as ops;
 
 const EPS: f64 = 1e-6;
@@ -272,6 +275,10 @@ impl Model for Vit {
             Pooling::Mean => ops::global_avg_pool(&x)?,
         }; // [n, d]
         self.head.forward(&self.norm.forward(&x)?) // [n, classes]
+    }
+
+    fn onnx(&self, graph: &mut Graph<'_>) -> Result<Option<String>> {
+        self.graph(graph).map(Some)
     }
 
     fn elements_per_sample(&self) -> u64 {

@@ -15,10 +15,11 @@ use serde::Deserialize;
 
 use super::layers::{
     ActivationMemory, Conv, ConvSpec, Dropout, Dropouts, ImageShape, Linear, Norm, NormKind, NormName,
-    check_dropout,
+    check_dropout, onnx,
 };
 use super::{Built, ForwardContext, Model};
 use crate::data::DataDescription;
+use crate::onnx::Graph;
 use lookbehind_kernels::{self as ops, Activation};
 
 /// Channels of the stem.
@@ -102,6 +103,18 @@ impl Block {
             None => ops::sum(&y, x),
         }
     }
+
+    fn onnx(&self, x: &str, graph: &mut Graph<'_>) -> Result<String> {
+        let activated = self.bn1.onnx(x, None, Activation::Relu, graph)?;
+        let y = self.conv1.onnx(&activated, graph)?;
+        let y = self.bn2.onnx(&y, None, Activation::Relu, graph)?;
+        let y = self.conv2.onnx(&y, graph)?;
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.onnx(&activated, graph)?,
+            None => x.to_owned(),
+        };
+        Ok(graph.node("Add", &[&y, &shortcut], &[]))
+    }
 }
 
 struct WideResNet {
@@ -159,6 +172,17 @@ impl Model for WideResNet {
         }
         let x = self.bn1.forward(&x, None, Activation::Relu, context)?; // [n, h/4, w/4, 64 w]
         self.linear.forward(&ops::global_avg_pool(&x)?) // [n, classes]
+    }
+
+    fn onnx(&self, graph: &mut Graph<'_>) -> Result<Option<String>> {
+        let x = graph.images();
+        let mut x = self.conv1.onnx(&x, graph)?;
+        for block in &self.blocks {
+            x = block.onnx(&x, graph)?;
+        }
+        let x = self.bn1.onnx(&x, None, Activation::Relu, graph)?;
+        let x = onnx::mean_of_pixels(&x, graph);
+        self.linear.onnx(&x, graph).map(Some)
     }
 
     fn elements_per_sample(&self) -> u64 {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
+use lookbehind_common::job::OptimizerSpec;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
+use lookbehind_common::optimizer::gradient_layout;
 
 use super::{ModelTensor, ModelTensors, StateError};
 
@@ -27,6 +29,8 @@ struct Records {
     specs: Vec<TensorSpec>,
     tensors: Vec<ModelTensor>,
     by_name: HashMap<String, usize>,
+    /// How the tensors are trained; `None` means all alike.
+    training: Option<OptimizerSpec>,
     /// Bytes of all tensors so far; at most `limit`.
     bytes: u64,
     limit: u64,
@@ -40,6 +44,13 @@ impl Recorder {
     pub fn new(device: Device, memory_limit: u64) -> Self {
         let records = Records { limit: memory_limit, ..Records::default() };
         Self { device, records: Arc::new(Mutex::new(records)) }
+    }
+
+    /// The same recorder for a model that is trained so: what is frozen has no gradients.
+    #[must_use]
+    pub fn trained_as(self, spec: &OptimizerSpec) -> Self {
+        lock(&self.records).training = Some(spec.clone());
+        self
     }
 
     /// The builder from which a model is constructed.
@@ -61,8 +72,12 @@ impl Recorder {
         let mut records = lock(&self.records);
         records.sealed = true;
         let layout = Arc::new(Layout::new(std::mem::take(&mut records.specs))?);
-        let tensors = std::mem::take(&mut records.tensors);
-        Ok(ModelTensors { layout, tensors, by_name: std::mem::take(&mut records.by_name) })
+        let gradient_layout = match &records.training {
+            Some(spec) => Arc::new(gradient_layout(spec, &layout)),
+            None => Arc::clone(&layout),
+        };
+        let (tensors, by_name) = (std::mem::take(&mut records.tensors), std::mem::take(&mut records.by_name));
+        Ok(ModelTensors { layout, gradient_layout, tensors, by_name })
     }
 }
 
@@ -102,7 +117,7 @@ impl SimpleBackend for Recording {
 impl Records {
     fn find(&self, name: &str) -> Option<Tensor> {
         let tensor = self.tensors.get(*self.by_name.get(name)?)?;
-        Some(tensor.variable.as_tensor().clone())
+        Some(tensor.for_model())
     }
 
     fn create(
@@ -121,11 +136,15 @@ impl Records {
         }
         self.reserve(name, &shape)?;
         let variable = Var::zeros(shape.clone(), DType::F32, device)?;
-        let tensor = variable.as_tensor().clone();
         self.by_name.insert(name.to_owned(), self.tensors.len());
-        self.specs.push(TensorSpec { name: name.to_owned(), shape: shape.into_dims(), kind: kind_of(name) });
-        self.tensors.push(ModelTensor { variable, init });
-        Ok(tensor)
+        let spec = TensorSpec { name: name.to_owned(), shape: shape.into_dims(), kind: kind_of(name) };
+        let of_parameter = self.training.as_ref().filter(|_| spec.kind == TensorKind::Parameter);
+        let frozen = of_parameter.is_some_and(|training| training.groups.rule(&spec).frozen);
+        let tensor = ModelTensor { variable, init, frozen };
+        let for_model = tensor.for_model();
+        self.specs.push(spec);
+        self.tensors.push(tensor);
+        Ok(for_model)
     }
 
     /// Counts a tensor's bytes before they are allocated.

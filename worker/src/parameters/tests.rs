@@ -1,5 +1,6 @@
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
+use lookbehind_common::job::{OptimizerSpec, parse_toml};
 
 use super::*;
 use lookbehind_kernels::record;
@@ -89,6 +90,39 @@ fn values_of_another_length_are_refused() {
     };
     assert_eq!(error(13, 4), "parameters: 13 elements, expected 14");
     assert_eq!(error(14, 5), "running statistics: 5 elements, expected 4");
+}
+
+/// How a model is trained whose tensor `frozen` is frozen, and whose running statistics are.
+fn training() -> OptimizerSpec {
+    let text = "name = 'x'\nmodel = { kind = 'x' }\ndata = { kind = 'x' }\ntrain = { steps = 1, batch_size = 1 }\n\
+                [optimizer]\nbatch_statistics = 'frozen'\ngroups = [{ tensors = ['froz*'], frozen = true }]\n";
+    parse_toml(text).unwrap().validate().unwrap().optimizer
+}
+
+#[test]
+fn frozen_tensors_are_loaded_and_computed_with_but_have_no_gradient() {
+    let recorder = Recorder::new(Device::Cpu, LIMIT).trained_as(&training());
+    let builder = recorder.builder();
+    let first = builder.get(2, "first").unwrap();
+    let frozen = builder.get(2, "frozen").unwrap();
+    let again = builder.get(2, "frozen").unwrap();
+    let last = builder.get(2, "last").unwrap();
+    let mean = builder.get(2, "running_mean").unwrap();
+    let tensors = recorder.finish().unwrap();
+    assert!(!frozen.track_op() && !again.track_op(), "no operation on it is recorded");
+    let parameters = &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    tensors.load(ModelState { parameters, statistics: &[0.0, 0.0] }).unwrap();
+    let (loss, tape) = record(|| {
+        let product = ((first * frozen).unwrap() * last).unwrap();
+        ((product * again).unwrap() + mean).unwrap().sum_all().unwrap()
+    });
+    let one = Tensor::new(1.0_f32, &Device::Cpu).unwrap();
+    let gradient = tensors.gradients(&tape.backward(loss, one).unwrap()).unwrap();
+    assert_eq!(gradient[..], [5.0 * 9.0, 6.0 * 16.0, 9.0, 2.0 * 16.0]);
+    assert!(tensors.statistics(&[], 1.0).unwrap().is_empty());
+    let reported = [("running_mean".to_owned(), Tensor::new(&[1.0_f32, 2.0], &Device::Cpu).unwrap())];
+    let error = tensors.statistics(&reported, 1.0).unwrap_err().to_string();
+    assert!(error.contains("\"running_mean\"") && error.contains("optimizer.batch_statistics"), "{error}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! From the command line to the request, and its check.
 
 use lookbehind_common::evaluate::{Hessian, Noise, Request, Sharpness};
-use lookbehind_common::job::{JobError, JobSpec};
-use lookbehind_worker::evaluate::Evaluation as Loaded;
+use lookbehind_common::job::JobSpec;
 
 use crate::args::Evaluate;
 use crate::error::CliError;
+use crate::evaluate::wrong;
 
 /// The radii that are taken if none are given, in addition to those of the job's method.
 const RADII: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
@@ -48,39 +48,6 @@ pub(super) fn of(args: &Evaluate, spec: &JobSpec) -> Result<Request, CliError> {
     // Before any data are loaded; classes and running statistics are asked for again when they are known.
     request.check(usize::MAX, true).map_err(wrong)?;
     Ok(request)
-}
-
-/// Checks what depends on the data and the model.
-///
-/// # Errors
-/// Names the option that is wrong.
-pub(super) fn check(request: &Request, loaded: &Loaded) -> Result<(), CliError> {
-    let layout = loaded.layout();
-    request.check(loaded.report().description.classes, layout.statistics() > 0).map_err(wrong)?;
-    if loaded.sizes(request.split).split == 0 {
-        let problem =
-            "--split test: the job's data have no test split; --split train evaluates on the training split";
-        return Err(CliError::Usage(problem.to_owned()));
-    }
-    let Some(hessian) = &request.hessian else { return Ok(()) };
-    // The space that is searched and its image, in f64.
-    let needed = 16 * u64::from(hessian.iterations) * layout.parameters() as u64;
-    let limit = loaded.memory_limit();
-    if needed > limit {
-        let problem = format!(
-            "--hessian: {} products take {} MiB, the limit is {} MiB: fewer --iterations take less",
-            hessian.iterations,
-            needed >> 20,
-            limit >> 20
-        );
-        return Err(CliError::Usage(problem));
-    }
-    Ok(())
-}
-
-/// The error names the key of a request; on the command line it is an option.
-fn wrong(error: JobError) -> CliError {
-    CliError::Usage(format!("--{error}"))
 }
 
 /// The usual radii, with ρ, k ρ and (k + 1) ρ / 2 of the job: where its method looked, and where SAM would look to the

@@ -31,13 +31,12 @@ impl Kept {
         Ok(Self(jobs))
     }
 
-    /// The newest job with this specification that can go on or has succeeded. The text of its file does not matter.
+    /// The newest job with this specification, in whatever state. The text of its file does not matter.
     pub(super) fn same(&self, spec: &v1::JobSpec) -> Option<&v1::Job> {
-        let ended = |job: &v1::Job| matches!(job.state(), v1::JobState::Failed | v1::JobState::Cancelled);
-        self.0.iter().find(|job| !ended(job) && job.spec.as_ref() == Some(spec))
+        self.0.iter().find(|job| job.spec.as_ref() == Some(spec))
     }
 
-    /// Why a job begins anew although the newest job of its name is kept; `None` if there is no such job.
+    /// Why a job that is not among them begins anew although one of its name is; `None` if there is none.
     pub(super) fn why_anew(&self, source: &JobSource) -> Option<String> {
         let spec = |job: &v1::Job| job.spec.as_ref().and_then(|spec| wire::from_proto(spec).ok());
         let (earlier, file) = self.0.iter().find_map(|job| {
@@ -46,17 +45,12 @@ impl Kept {
         })?;
         let v1::Job { id, outer_step, total_outer_steps, .. } = earlier;
         let state = state_name(earlier.state());
-        let earlier = format!(
-            "job {id} in the state folder ({state} at outer step {outer_step} of {total_outer_steps})"
-        );
         let changes = changes::between(&file, source.file());
-        Some(match changes.as_str() {
-            "" => format!("{earlier} is the same job and cannot go on: this one begins at outer step 0"),
-            changes => format!(
-                "{earlier} is another version of this one: {}; this one begins at outer step 0",
-                printable(changes)
-            ),
-        })
+        Some(format!(
+            "job {id} in the state folder ({state} at outer step {outer_step} of {total_outer_steps}) is another version \
+             of this one: {}; this one begins at outer step 0",
+            printable(&changes)
+        ))
     }
 
     /// Pauses the jobs other than `id` that are not over, so that all workers are for that one. Returns their identities.

@@ -16,7 +16,7 @@ fn the_rounds_of_shards_that_climb_by_themselves_are_told() {
             "name = \"tiny\"\n[model]\nkind = \"mlp\"\n[data]\nkind = \"digits\"\n\
              [train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nk = 5\n{optimizer}\n"
         );
-        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap();
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into(), None).unwrap();
         let method = &source.spec.optimizer.method;
         visits(method, requests_per_outer_step(method))
     };
@@ -35,7 +35,7 @@ fn the_communication_of_an_outer_step_is_told() {
             "name = \"tiny\"\n[model]\nkind = \"mlp\"\n[data]\nkind = \"digits\"\n\
              [train]\nsteps = 1\nbatch_size = 8\n{train}\n[optimizer]\nk = 5\n{lines}\n"
         );
-        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap();
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into(), None).unwrap();
         let spec = &source.spec;
         (rounded(spec), sent(Communication::of(&spec.optimizer.method, spec.train.exchange)))
     };
@@ -53,22 +53,50 @@ fn the_communication_of_an_outer_step_is_told() {
 }
 
 #[test]
+fn what_is_frozen_and_what_is_not_perturbed_is_told_where_the_model_is_known() {
+    let told = |method: &str, groups: &str| {
+        let text = format!(
+            "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [5]\n[data]\nkind = \"digits\"\n\
+             [train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nmethod = \"{method}\"\n{groups}\n"
+        );
+        let source = JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into(), None).unwrap();
+        let args = args("").unwrap();
+        check(&args, &source, &builtin(&args)).map(|checked| checked.groups)
+    };
+    assert_eq!(told("sam", "").unwrap(), None);
+    let frozen = "groups = [{ tensors = [\"layers.0.*\"], frozen = true }]";
+    let expected = "optimizer.groups: of 385 parameters 60 are trained";
+    assert_eq!(told("sgd", frozen).unwrap().unwrap(), expected);
+    let excluded = "groups = [{ tensors = [\"*.bias\"], ascent = false }]";
+    let expected = "optimizer.groups: of 385 parameters 385 are trained, 370 are perturbed";
+    assert_eq!(told("sam", excluded).unwrap().unwrap(), expected);
+    let error = told("sgd", "groups = [{ tensors = [\"layers.2.*\"] }]").unwrap_err().to_string();
+    assert!(error.contains("optimizer.groups[0].tensors: \"layers.2.*\" matches no parameter"), "{error}");
+}
+
+#[test]
 fn the_memory_of_visits_is_told_where_the_model_is_known() {
-    let bytes =
-        |source: &JobSource| check(&args("").unwrap(), source, Registry::builtin()).unwrap().visit_bytes;
+    let bytes = |source: &JobSource| {
+        check(&args("").unwrap(), source, &builtin(&args("").unwrap())).unwrap().visit_bytes
+    };
     let perturbed = |perturbation: &str, data: &str| {
         let text = format!(
             "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [4]\n[data]\n{data}\n[train]\nsteps = 1\n\
              batch_size = 8\nshards = 4\n[optimizer]\nk = 5\nperturbation = \"{perturbation}\"\n"
         );
-        JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap()
+        JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into(), None).unwrap()
     };
     let digits = "kind = \"digits\"";
     assert_eq!(bytes(&perturbed("global", digits)), None);
-    // 310 parameters: two copies of them, and five gradients in each of three partials that wait.
-    assert_eq!(bytes(&perturbed("shard", digits)), Some(4 * 310 * (2 + 3 * 5)));
+    // 310 parameters, in four shards. One after the other: two copies of them, and five gradients in each of three partials
+    // that wait. In step: five copies of them, five gradients that are sent, and two that wait.
+    let expected = VisitBytes { one_after_another: 4 * 310 * (2 + 3 * 5), in_step: 4 * 310 * (5 + 5 + 2) };
+    assert_eq!(bytes(&perturbed("shard", digits)), Some(expected));
     assert_eq!(bytes(&perturbed("shard", PARQUET)), None);
-    assert!(climbing(4 * 310 * 17).contains("takes 1 MiB more"));
+    let said = climbing(VisitBytes { one_after_another: 17 << 20, in_step: (12 << 20) - 1 });
+    for words in ["takes 17 MiB more", "one shard after the other, 12 MiB in step"] {
+        assert!(said.contains(words), "expected {words:?} in {said:?}");
+    }
 }
 
 #[test]
@@ -89,7 +117,7 @@ fn written(model: &str, data: &str) -> JobSource {
         "name = \"tiny\"\n[model]\n{model}\n[data]\n{data}\n[train]\nsteps = 1\nbatch_size = 8\n\
          [optimizer]\nmethod = \"sgd\"\n"
     );
-    JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into()).unwrap()
+    JobSource::parse("job.toml".to_owned(), text, "/nonexistent".into(), None).unwrap()
 }
 
 fn args(line: &str) -> Result<Validate, String> {
@@ -102,8 +130,13 @@ fn args(line: &str) -> Result<Validate, String> {
     }
 }
 
+fn builtin(args: &Validate) -> Arc<CandleBackend> {
+    backend(args, Registry::builtin()).unwrap()
+}
+
 fn checked(source: &JobSource, line: &str) -> Result<Option<String>, String> {
-    let checked = check(&args(line)?, source, Registry::builtin()).map_err(|error| error.to_string())?;
+    let args = args(line)?;
+    let checked = check(&args, source, &builtin(&args)).map_err(|error| error.to_string())?;
     assert_eq!(checked.not_checked.is_some(), checked.data.is_empty());
     Ok(checked.not_checked)
 }
@@ -158,7 +191,8 @@ fn initial_weights_that_are_not_those_of_the_model_are_refused_with_their_file()
     std::fs::write(folder.path().join("init.safetensors"), bytes).unwrap();
     let text = "name = \"tiny\"\n[model]\nkind = \"mlp\"\nhidden = [4]\ninit = \"init.safetensors\"\n[data]\n\
                 kind = \"digits\"\n[train]\nsteps = 1\nbatch_size = 8\n[optimizer]\nmethod = \"sgd\"\n";
-    let source = JobSource::parse("job.toml".to_owned(), text.to_owned(), folder.path().to_owned()).unwrap();
+    let source =
+        JobSource::parse("job.toml".to_owned(), text.to_owned(), folder.path().to_owned(), None).unwrap();
     for line in ["", "--data ."] {
         let error = checked(&source, line).unwrap_err();
         assert!(
@@ -185,6 +219,7 @@ fn with_data_everything_is_checked_as_a_worker_with_the_same_options_would() {
 
 #[test]
 fn with_data_it_is_told_what_was_read_of_them() {
-    let checked = check(&args("--data .").unwrap(), &source(), Registry::builtin()).unwrap();
+    let args = args("--data .").unwrap();
+    let checked = check(&args, &source(), &builtin(&args)).unwrap();
     assert_eq!(checked.data, ["1438 training and 359 test samples of shape [8, 8] in 10 classes"]);
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
-use lookbehind_common::evaluate::{Interval, Record, Row, Scores};
+use lookbehind_common::evaluate::{Difference, Record, Row, Scores};
 
 use super::Evaluation;
 use crate::table::Table;
@@ -61,16 +61,23 @@ fn cells(row: &Row) -> Vec<String> {
         row.quantity.to_owned(),
         spread.n.to_string(),
         number(spread.mean),
-        repeated(spread.std),
+        spread.std.map(number).unwrap_or_default(),
         repeated(spread.p5),
         repeated(spread.min),
     ]
 }
 
 fn compared_cells(row: &Row) -> [String; 3] {
-    let Some(Interval { mean, low, high, .. }) = row.difference else { return Default::default() };
-    let p = row.p_holm.map(|p| format!("{p:.3}")).unwrap_or_default();
-    [number(mean), format!("{} to {}", number(low), number(high)), p]
+    let Some(difference) = &row.difference else { return Default::default() };
+    let interval = ends(difference).map(|(low, high)| format!("{} to {}", number(low), number(high)));
+    let p = difference.holm_p.map(|p| format!("{p:.3}"));
+    [number(difference.mean), interval.unwrap_or_default(), p.unwrap_or_default()]
+}
+
+/// The ends of the interval of a comparison alone.
+fn ends(difference: &Difference) -> Option<(f64, f64)> {
+    let (mean, half) = (difference.mean, difference.half_width?);
+    Some((mean - half, mean + half))
 }
 
 /// Five significant digits.
@@ -94,7 +101,10 @@ pub fn csv(rows: &[Row]) -> io::Result<Vec<u8>> {
     writer.write_record(COLUMNS)?;
     for row in rows {
         let (spread, difference) = (row.spread, row.difference);
-        let of = |part: fn(&Interval) -> f64| difference.as_ref().map(part).map(exact).unwrap_or_default();
+        let of = |part: fn(&Difference) -> Option<f64>| {
+            difference.as_ref().and_then(part).map(exact).unwrap_or_default()
+        };
+        let holm_p = difference.and_then(|difference| difference.holm_p);
         writer.write_record([
             row.model.clone(),
             row.measure.clone(),
@@ -102,16 +112,16 @@ pub fn csv(rows: &[Row]) -> io::Result<Vec<u8>> {
             row.quantity.to_owned(),
             spread.n.to_string(),
             exact(spread.mean),
-            exact(spread.std),
+            spread.std.map(exact).unwrap_or_default(),
             exact(spread.min),
             exact(spread.p5),
-            of(|difference| difference.mean),
-            of(|difference| difference.low),
-            of(|difference| difference.high),
+            of(|difference| Some(difference.mean)),
+            of(|difference| Some(ends(difference)?.0)),
+            of(|difference| Some(ends(difference)?.1)),
             difference.map(|difference| difference.n.to_string()).unwrap_or_default(),
             of(|difference| difference.p),
-            row.p_holm.map(exact).unwrap_or_default(),
-            row.p_holm.map(|p| (p < LEVEL).to_string()).unwrap_or_default(),
+            holm_p.map(exact).unwrap_or_default(),
+            holm_p.map(|p| (p < LEVEL).to_string()).unwrap_or_default(),
         ])?;
     }
     writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
@@ -135,8 +145,22 @@ pub fn markdown(evaluation: &Evaluation, models: &[(String, Vec<Record>)], rows:
         "\n{} samples of the {} split; seed {}; at most the time of {:.0} gradients of a batch of the job.\n\n## Results\n",
         evaluation.samples, evaluation.request.split, evaluation.request.seed, evaluation.cost_in_gradients
     );
+    text.push_str(&results(rows, "model"));
+    for (name, records) in models {
+        for record in records {
+            if let Record::Scores(scores) = record {
+                classes(&mut text, name, scores, &evaluation.classes);
+            }
+        }
+    }
+    text
+}
+
+/// The results as a table in Markdown; `models` is what its first column is called.
+pub fn results(rows: &[Row], models: &str) -> String {
+    let mut text = String::new();
     let heading = [
-        "model",
+        models,
         "measure",
         "at",
         "quantity",
@@ -154,13 +178,6 @@ pub fn markdown(evaluation: &Evaluation, models: &[(String, Vec<Record>)], rows:
         let cells: Vec<String> =
             cells(row).into_iter().chain(compared_cells(row)).map(|text| cell(&text)).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
-    }
-    for (name, records) in models {
-        for record in records {
-            if let Record::Scores(scores) = record {
-                classes(&mut text, name, scores, &evaluation.classes);
-            }
-        }
     }
     text
 }

@@ -1,6 +1,6 @@
 use std::fs;
 
-use lookbehind_common::evaluate::{EvaluatedSplit, Interval, Record, Row, Sizes, Spread, Unit};
+use lookbehind_common::evaluate::{Difference, EvaluatedSplit, Record, Row, Sizes, Spread, Unit};
 use lookbehind_worker::data::DataDescription;
 use tempfile::TempDir;
 
@@ -65,17 +65,24 @@ fn files_of_others_are_not_touched() {
 }
 
 fn row(model: &str, at: f64, mean: f64) -> Row {
-    let spread = Spread { n: 4, mean, std: 0.1, min: mean, p5: mean };
-    let difference = Some(Interval { n: 4, mean: 0.1, low: 0.0, high: 0.2, p: 0.01 });
+    let spread = Spread { n: 4, mean, std: Some(0.1), min: mean, p5: mean };
+    let difference = Some(Difference {
+        n: 4,
+        mean: 0.1,
+        std: Some(0.05),
+        half_width: Some(0.1),
+        holm_half_width: Some(0.15),
+        p: Some(0.01),
+        holm_p: Some(0.02),
+    });
     let measure = "noise additive frozen".to_owned();
     Row {
         model: model.to_owned(),
         measure,
         at: Some(at),
-        quantity: "accuracy",
+        quantity: "accuracy".to_owned(),
         spread,
         difference,
-        p_holm: Some(0.02),
     }
 }
 

@@ -22,8 +22,9 @@ fn model() -> (Vec<u8>, Digest) {
     let weights = ModelState { parameters, statistics: vec![-1.0, -2.0] }.map(FlatBuffer::from);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    let class_names = model_file::classes_text(&["ant".to_owned(), "a \"bee\"".to_owned()]);
-    let metadata = BTreeMap::from([(model_file::CLASSES, class_names)]);
+    let class_names = model_file::list_text(&["ant".to_owned(), "a \"bee\"".to_owned()]);
+    let data_report = model_file::list_text(&["3 training samples".to_owned()]);
+    let metadata = BTreeMap::from([(model_file::CLASSES, class_names), (model_file::DATA, data_report)]);
     model_file::write(&path, &layout, &weights, &metadata).unwrap();
     (std::fs::read(path).unwrap(), weights_digest(&layout, &weights))
 }
@@ -62,6 +63,7 @@ async fn a_whole_model_is_kept_as_it_came() {
             outer_step: 7,
             digest: digest.to_string(),
             class_names: vec!["ant".to_owned(), "a \"bee\"".to_owned()],
+            data_report: vec!["3 training samples".to_owned()],
         }
     );
     assert_eq!(std::fs::read(path).unwrap(), bytes);

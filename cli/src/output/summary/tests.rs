@@ -67,7 +67,8 @@ fn a_model_of_other_weights_than_the_metrics_or_the_job_tell_of_is_refused() {
     let job =
         |digest: &str| v1::Job { outer_step: 2, digest: digest.to_owned(), ..job(v1::JobState::Succeeded) };
     let class_names = vec!["ant".to_owned(), "bee".to_owned()];
-    let model = Model { path: "m".into(), outer_step: 2, digest: "digest-2".to_owned(), class_names };
+    let (digest, data_report) = ("digest-2".to_owned(), vec!["9 training samples".to_owned()]);
+    let model = Model { path: "m".into(), outer_step: 2, digest, class_names, data_report };
     let other = Model { digest: "other".to_owned(), ..model.clone() };
     let error = summary.set_model(&job(""), &other).unwrap_err().to_string();
     assert!(error.contains("digest-2") && error.contains("other"), "{error}");
@@ -75,4 +76,5 @@ fn a_model_of_other_weights_than_the_metrics_or_the_job_tell_of_is_refused() {
     assert!(error.contains("digest-2") && error.contains("result"), "{error}");
     summary.set_model(&job("digest-2"), &model).unwrap();
     assert_eq!(summary.classes, ["ant", "bee"]);
+    assert_eq!(summary.data, ["9 training samples"]);
 }

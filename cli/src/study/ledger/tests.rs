@@ -19,6 +19,12 @@ fn record(key: &str, seed: u64) -> Record {
         memorised: None,
         wall_seconds: 1.5,
         compute_seconds: 1.0,
+        evaluation: vec![Measured {
+            measure: "hessian".to_owned(),
+            at: Some(1.0),
+            quantity: "eigenvalue".to_owned(),
+            value: Some(0.1 + 0.2),
+        }],
         curve: vec![Point { gradients: 3, test: Some(0.75), validation: None }],
         build: "0".to_owned(),
         job: JobSource::embedded(&[]).unwrap().file().clone(),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use lookbehind_common::evaluate::Spread;
+
 use super::super::ledger::Ledger;
 use super::super::plan::{Plan, Run};
-use super::super::statistics::Spread;
 use super::Row;
-use crate::chart::{Curve, Value, curves, values};
+use crate::chart::{Curve, Point, Value, curves, values};
 
 /// The study's metric of each variant: its mean, the dots of its seeds, and the interval of its difference to the
 /// baseline.
@@ -33,8 +34,9 @@ pub fn curves_picture(plan: &Plan, runs: &[Run], ledger: &Ledger) -> String {
                 *count += 1;
             }
         }
-        let points =
-            sums.into_iter().map(|(gradients, (sum, count))| (gradients as f64, sum / f64::from(count)));
+        let points = sums
+            .into_iter()
+            .map(|(gradients, (sum, count))| Point::new(gradients as f64, sum / f64::from(count)));
         Curve { name: name.clone(), points: points.collect() }
     };
     let names: Vec<&String> = plan.file.variants.iter().map(|variant| &variant.name).collect();

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use lookbehind_common::evaluate::{Difference, Spread};
+
 use super::super::file::Metric;
 use super::super::ledger::Ledger;
 use super::super::plan::{Plan, Run};
-use super::super::statistics::{Difference, Spread};
 use super::Row;
 
 /// The table of a study, with a digest of each run below it.
@@ -85,7 +86,7 @@ pub fn csv(rows: &[Row]) -> String {
             cells.push(plain(spread.and_then(|spread| spread.std)));
         }
         let difference = row.difference;
-        cells.push(plain(difference.map(|difference| difference.spread.mean)));
+        cells.push(plain(difference.map(|difference| difference.mean)));
         let parts: [fn(Difference) -> Option<f64>; 4] =
             [|of| of.half_width, |of| of.holm_half_width, |of| of.p, |of| of.holm_p];
         cells.extend(parts.map(|part| plain(difference.and_then(part))));
@@ -155,7 +156,7 @@ fn percent(spread: Option<Spread>) -> String {
 
 fn difference_cells(difference: Option<&Difference>) -> [String; 3] {
     let Some(difference) = difference else { return [(); 3].map(|()| "–".to_owned()) };
-    let mean = difference.spread.mean;
+    let mean = difference.mean;
     let interval =
         |half: Option<f64>| half.map_or(format!("{mean:+.2}"), |half| format!("{mean:+.2} ± {half:.2}"));
     let p = difference.holm_p.map_or("–".to_owned(), |p| match p {

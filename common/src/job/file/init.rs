@@ -1,5 +1,7 @@
 //! The key `model.init`, which takes a file or a checkpoint of another job.
 
+use std::collections::BTreeMap;
+
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,20 +12,101 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub enum Init {
     /// A safetensors file. In a job file, its path, relative to the job file; on the wire, its digest.
     File(String),
-    /// A safetensors file whose tensors have other names. Only in a job file: the client renames them, and passes the
-    /// result on as [`Self::File`].
-    Renamed(RenamedFile),
+    /// A safetensors file of another program. Only in a job file: the client converts it, and passes the result on as
+    /// [`Self::File`].
+    Imported(ImportedFile),
     /// A checkpoint of another job.
     Job(InitialJob),
 }
 
-/// `[model.init]`: a safetensors file whose tensors have a prefix that the model's do not have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RenamedFile {
+/// `[model.init]`: a safetensors file of another program, and how the model's tensors come out of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImportedFile {
     /// Its path, relative to the job file.
     pub file: String,
-    /// What is taken off the names that begin with it.
+    /// What is taken off the names that begin with it; tensors with other names are left out. Default: nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub strip_prefix: String,
+    /// How its names become those of the model; default: they are the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Naming>,
+    /// Tensors of the model, or modules with all of theirs, that are drawn from the seed instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fresh: Vec<String>,
+    /// Tensors of the file, or modules with all of theirs, that are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drop: Vec<String>,
+    /// What happens to running statistics that the file does not have; default refuse.
+    #[serde(skip_serializing_if = "is_default")]
+    pub missing_statistics: MissingStatistics,
+    /// What happens to position embeddings of another number of patches; default refuse.
+    #[serde(skip_serializing_if = "is_default")]
+    pub positions: Positions,
+}
+
+/// `names`: how the names of a file become those of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected \"timm\", \"torchvision\", \"huggingface\" or a table of replacements"
+)]
+pub enum Naming {
+    /// The names of a library's model.
+    Library(Library),
+    /// Parts of names between dots, and what takes their place.
+    Replaced(BTreeMap<String, String>),
+}
+
+/// A library whose names are known for some kinds of models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Library {
+    /// PyTorch Image Models.
+    Timm,
+    /// PyTorch's own models of images.
+    Torchvision,
+    /// Hugging Face Transformers.
+    HuggingFace,
+}
+
+impl Library {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Timm, Self::Torchvision, Self::HuggingFace];
+
+    /// Its name in job files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timm => "timm",
+            Self::Torchvision => "torchvision",
+            Self::HuggingFace => "huggingface",
+        }
+    }
+}
+
+/// `missing_statistics`: what happens to running statistics that a file does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingStatistics {
+    /// The file is refused.
+    #[default]
+    Refuse,
+    /// They start as in a new model: mean 0, variance 1.
+    Initial,
+}
+
+/// `positions`: what happens to position embeddings of another number of patches than the model has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// The file is refused.
+    #[default]
+    Refuse,
+    /// The square of patches is resampled, bicubic with antialiasing.
+    Resample,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// `[model.init]`: a checkpoint of another job of the same coordinator.
@@ -73,6 +156,11 @@ impl<'de> Deserialize<'de> for Init {
 struct Section {
     file: Option<String>,
     strip_prefix: Option<String>,
+    names: Option<Naming>,
+    fresh: Option<Vec<String>>,
+    drop: Option<Vec<String>>,
+    missing_statistics: Option<MissingStatistics>,
+    positions: Option<Positions>,
     job: Option<String>,
     checkpoint: Option<u64>,
     #[serde(default)]
@@ -80,20 +168,43 @@ struct Section {
 }
 
 impl Section {
-    fn init(self) -> Result<Init, &'static str> {
-        let Self { file, strip_prefix, job, checkpoint, continues } = self;
+    fn init(self) -> Result<Init, String> {
+        let for_a_file = self.given_for_a_file();
+        let Self { file, job, checkpoint, continues, .. } = self;
         match (file, job) {
-            (None, None) => Err("expected file or job, found neither"),
-            (Some(_), Some(_)) => Err("expected either file or job, found both"),
-            (None, Some(_)) if strip_prefix.is_some() => Err("strip_prefix is for a file, found a job"),
-            (None, Some(job)) => Ok(Init::Job(InitialJob { job, checkpoint, continues })),
+            (None, None) => Err("expected file or job, found neither".to_owned()),
+            (Some(_), Some(_)) => Err("expected either file or job, found both".to_owned()),
+            (None, Some(job)) => match for_a_file {
+                Some(key) => Err(format!(
+                    "{key} is for a file, found a job: `lookbehind fetch` gets its model, which file then names"
+                )),
+                None => Ok(Init::Job(InitialJob { job, checkpoint, continues })),
+            },
             (Some(_), None) if checkpoint.is_some() || continues => {
-                Err("checkpoint and continues are for a job, found a file")
+                Err("checkpoint and continues are for a job, found a file".to_owned())
             }
-            (Some(file), None) => Ok(match strip_prefix {
-                None => Init::File(file),
-                Some(strip_prefix) => Init::Renamed(RenamedFile { file, strip_prefix }),
-            }),
+            (Some(file), None) => Ok(Init::Imported(ImportedFile {
+                file,
+                strip_prefix: self.strip_prefix.unwrap_or_default(),
+                names: self.names,
+                fresh: self.fresh.unwrap_or_default(),
+                drop: self.drop.unwrap_or_default(),
+                missing_statistics: self.missing_statistics.unwrap_or_default(),
+                positions: self.positions.unwrap_or_default(),
+            })),
         }
+    }
+
+    /// The first key that says how a file is converted.
+    fn given_for_a_file(&self) -> Option<&'static str> {
+        let given = [
+            ("strip_prefix", self.strip_prefix.is_some()),
+            ("names", self.names.is_some()),
+            ("fresh", self.fresh.is_some()),
+            ("drop", self.drop.is_some()),
+            ("missing_statistics", self.missing_statistics.is_some()),
+            ("positions", self.positions.is_some()),
+        ];
+        given.into_iter().find_map(|(key, is_given)| is_given.then_some(key))
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::job::{JobFile, Parameters, parse_parameters, parse_toml};
 
-const METHODS: [&str; 6] = ["sgd", "sam", "lookahead", "lookahead_sam", "multistep_sam", "lookbehind"];
+const METHODS: [&str; 7] = ["sgd", "sam", "lookahead", "lookahead_sam", "multistep_sam", "lookbehind", "rwp"];
 
 #[test]
 fn the_nearest_word_is_meant_and_a_distant_one_is_not() {

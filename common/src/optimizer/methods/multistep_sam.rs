@@ -6,12 +6,27 @@
 //!     φ′ = φ′ + ε(∇L(φ′))
 //! φ = base(φ, ∇L(φ′))
 //! ```
+//!
+//! With `descent = "mean"`, the descent is with the mean of the gradients at all k points:
+//!
+//! ```text
+//! g₀ = ∇L(φ′)
+//! for i = 1..k:
+//!     φ′ = φ′ + ε(g_{i−1})
+//!     g_i = ∇L(φ′)
+//! φ = base(φ, (g₁ + … + g_k) / k)
+//! ```
 
 use super::GradientUse;
+use crate::job::DescentGradient;
 
-pub(super) fn gradients(k: u32) -> Vec<GradientUse> {
-    let mut gradients: Vec<GradientUse> =
-        (0..k).map(|inner| GradientUse::at_perturbed(inner).ascends()).collect();
+pub(super) fn gradients(k: u32, descent: DescentGradient) -> Vec<GradientUse> {
+    let ascent = |inner| {
+        let gradient = GradientUse::at_perturbed(inner).ascends();
+        // g₀ is at the slow weights.
+        if descent == DescentGradient::Mean && inner > 0 { gradient.averaged() } else { gradient }
+    };
+    let mut gradients: Vec<GradientUse> = (0..k).map(ascent).collect();
     gradients.push(GradientUse::at_perturbed(k - 1).descends());
     gradients
 }

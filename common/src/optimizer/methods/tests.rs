@@ -1,19 +1,23 @@
 //! Tests of the sequences of gradients.
 
 use super::*;
-use crate::job::{Ascent, Perturbation};
+use crate::job::{Ascent, DescentGradient, Perturbation};
 
 const ASCENT: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
 const HALF: Alpha = Alpha::Static(0.5);
 
-/// One word per gradient: batch, weights, `a` for an ascent, `d` for a descent, `=` where the weights stay.
+/// One word per gradient: batch, weights, `a` for an ascent, `m` if it is averaged, `d` for a descent, `=` where the weights stay.
 fn show(method: &Method, batches: u32) -> String {
     let schedule = GradientSchedule::new(method, batches);
     let word = |index| {
         let gradient = schedule.gradient(index);
         let weights = if gradient.at == WeightSet::Fast { "f" } else { "p" };
-        let uses =
-            [(gradient.ascends, "a"), (gradient.descends, "d"), (!schedule.weights_changed(index), "=")];
+        let uses = [
+            (gradient.ascends, "a"),
+            (gradient.averaged, "m"),
+            (gradient.descends, "d"),
+            (!schedule.weights_changed(index), "="),
+        ];
         let uses: String = uses.iter().filter(|(used, _)| *used).map(|(_, letter)| *letter).collect();
         format!("{}{weights}{uses}", schedule.batch(index))
     };
@@ -22,6 +26,10 @@ fn show(method: &Method, batches: u32) -> String {
 
 fn lookbehind(k: u32, gradients: InnerGradients) -> Method {
     Method::Lookbehind { ascent: ASCENT, k, alpha: HALF, gradients }
+}
+
+fn multistep(k: u32, minibatch: Minibatch, descent: DescentGradient) -> Method {
+    Method::MultistepSam { ascent: ASCENT, k, minibatch, descent }
 }
 
 #[test]
@@ -47,9 +55,21 @@ fn lookahead_sam_ascends_from_the_fast_weights_with_each_batch() {
 
 #[test]
 fn multistep_sam_descends_only_at_the_last_point() {
-    let method = |minibatch| Method::MultistepSam { ascent: ASCENT, k: 3, minibatch };
-    assert_eq!(show(&method(Minibatch::Same), 1), "0pa 0pa 0pa 0pd");
-    assert_eq!(show(&method(Minibatch::Switch), 3), "0pa 1pa 2pa 2pd");
+    assert_eq!(show(&multistep(3, Minibatch::Same, DescentGradient::Last), 1), "0pa 0pa 0pa 0pd");
+    assert_eq!(show(&multistep(3, Minibatch::Switch, DescentGradient::Last), 3), "0pa 1pa 2pa 2pd");
+}
+
+#[test]
+fn multistep_sam_averages_the_gradients_at_perturbed_weights() {
+    let mean = multistep(3, Minibatch::Same, DescentGradient::Mean);
+    assert_eq!(show(&mean, 1), "0pa 0pam 0pam 0pd");
+    assert_eq!(visited(&mean), (4, 3));
+    assert_eq!(show(&multistep(1, Minibatch::Same, DescentGradient::Mean), 1), "0pa 0pd");
+}
+
+#[test]
+fn random_weight_perturbation_descends_at_perturbed_weights() {
+    assert_eq!(show(&Method::Rwp { rho: 0.5 }, 1), "0pd");
 }
 
 #[test]
@@ -72,7 +92,7 @@ fn an_outer_step_with_fewer_batches_has_fewer_inner_steps() {
     assert_eq!(show(&Method::LookaheadSam { ascent: ASCENT, k: 3, alpha: HALF }, 1), "0fa 0pd");
     let switch = lookbehind(3, InnerGradients::Reference(Minibatch::Switch));
     assert_eq!(show(&switch, 2), "0pa 0pd 1pa= 1pd");
-    let multistep = Method::MultistepSam { ascent: ASCENT, k: 3, minibatch: Minibatch::Switch };
+    let multistep = multistep(3, Minibatch::Switch, DescentGradient::Last);
     assert_eq!(show(&multistep, 1), "0pa 0pd");
 }
 
@@ -96,9 +116,11 @@ fn every_method(k: u32) -> Vec<Method> {
         Method::Lookahead { k, alpha: HALF },
         Method::LookaheadSam { ascent: ASCENT, k, alpha: HALF },
         lookbehind(k, InnerGradients::Reuse),
+        multistep(k, Minibatch::Same, DescentGradient::Mean),
+        Method::Rwp { rho: 0.5 },
     ];
     for minibatch in [Minibatch::Same, Minibatch::Switch] {
-        methods.push(Method::MultistepSam { ascent: ASCENT, k, minibatch });
+        methods.push(multistep(k, minibatch, DescentGradient::Last));
         methods.push(lookbehind(k, InnerGradients::Reference(minibatch)));
     }
     methods
@@ -141,7 +163,9 @@ fn the_gradients_of_a_full_outer_step_are_counted_as_the_method_defines_them() {
         (Method::Sam { ascent: ASCENT }, 2),
         (Method::Lookahead { k: 5, alpha: HALF }, 5),
         (Method::LookaheadSam { ascent: ASCENT, k: 5, alpha: HALF }, 10),
-        (Method::MultistepSam { ascent: ASCENT, k: 5, minibatch }, 6),
+        (multistep(5, minibatch, DescentGradient::Last), 6),
+        (multistep(5, minibatch, DescentGradient::Mean), 6),
+        (Method::Rwp { rho: 0.5 }, 1),
         (lookbehind(5, InnerGradients::Reuse), 6),
         (lookbehind(5, InnerGradients::Reference(minibatch)), 10),
     ] {

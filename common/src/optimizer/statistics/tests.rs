@@ -2,7 +2,7 @@
 
 use super::super::methods::GradientSchedule;
 use super::*;
-use crate::job::{Alpha, Ascent, InnerGradients, Method, Minibatch, Perturbation};
+use crate::job::{Alpha, Ascent, DescentGradient, InnerGradients, Method, Minibatch, Perturbation};
 
 const ASCENT: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
 const ALPHA: Alpha = Alpha::Static(0.5);
@@ -36,7 +36,12 @@ fn every_gradient_of_the_other_methods_counts_once() {
     assert_eq!(counts(Method::Sam { ascent: ASCENT }, every), [1, 1]);
     assert_eq!(counts(Method::Lookahead { k: 2, alpha: ALPHA }, every), [1, 1]);
     assert_eq!(counts(Method::LookaheadSam { ascent: ASCENT, k: 2, alpha: ALPHA }, every), [1; 4]);
-    let multistep = Method::MultistepSam { ascent: ASCENT, k: 2, minibatch: Minibatch::Same };
+    let multistep = Method::MultistepSam {
+        ascent: ASCENT,
+        k: 2,
+        minibatch: Minibatch::Same,
+        descent: DescentGradient::Last,
+    };
     assert_eq!(counts(multistep, every), [1, 1, 1]);
 }
 
@@ -47,7 +52,8 @@ fn unperturbed_counts_only_gradients_before_an_ascent() {
     for minibatch in [Minibatch::Same, Minibatch::Switch] {
         let reference = lookbehind(InnerGradients::Reference(minibatch));
         assert_eq!(counts(reference, unperturbed), [1, 0, 0, 0, 0, 0]);
-        let multistep = Method::MultistepSam { ascent: ASCENT, k: 2, minibatch };
+        let multistep =
+            Method::MultistepSam { ascent: ASCENT, k: 2, minibatch, descent: DescentGradient::Last };
         assert_eq!(counts(multistep, unperturbed), [1, 0, 0]);
     }
     assert_eq!(counts(Method::Sam { ascent: ASCENT }, unperturbed), [1, 0]);

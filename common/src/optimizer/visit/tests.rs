@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::super::tests::{ADAMW, ASAM, SAM, SGD, batch_statistics, gradient, initial, layout, spec};
-use super::super::{Climb, OptimizerState, gradients_per_outer_step, requests_per_outer_step};
+use super::super::tests::{
+    ADAMW, ASAM, SAM, SEED, SGD, batch_statistics, grouped, initial, layout, spec, trained_gradient,
+};
+use super::super::trained::Trained;
+use super::super::{Climb, OptimizerState, VisitPartial, gradients_per_outer_step, requests_per_outer_step};
 use super::*;
 use crate::exchange_format::ExchangeFormat;
 use crate::flat_buffer::FlatBuffer;
-use crate::job::{Alpha, Ascent, InnerGradients, Minibatch, OptimizerSpec};
+use crate::job::{Alpha, Ascent, DescentGradient, InnerGradients, Minibatch, OptimizerSpec};
 use crate::partial::{Sums, VisitSums};
 use crate::reduction;
 
@@ -23,8 +26,10 @@ fn lookbehind(ascent: Ascent, k: u32, alpha: Alpha, gradients: InnerGradients) -
 
 /// Every method with ascents that can follow single shards.
 fn methods(ascent: Ascent) -> Vec<Method> {
-    let mut methods =
-        vec![Method::Sam { ascent }, Method::MultistepSam { ascent, k: 3, minibatch: Minibatch::Same }];
+    let mut methods = vec![Method::Sam { ascent }];
+    for descent in [DescentGradient::Last, DescentGradient::Mean] {
+        methods.push(Method::MultistepSam { ascent, k: 3, minibatch: Minibatch::Same, descent });
+    }
     for alpha in [Alpha::Static(0.5), Alpha::Adaptive] {
         methods.push(Method::LookaheadSam { ascent, k: 3, alpha });
         methods.extend([InnerGradients::Reuse, REFERENCE].map(|of| lookbehind(ascent, 3, alpha, of)));
@@ -33,16 +38,21 @@ fn methods(ascent: Ascent) -> Vec<Method> {
 }
 
 /// A shard of a batch: a gradient of its own at every point.
-fn shard(weights: &[f32], batch: u64, shard: u64, layout: &Layout) -> Partial {
+fn shard(weights: &[f32], batch: u64, shard: u64, trained: &Trained) -> Partial {
     let sums = Sums { loss: 1.0 / (3 + shard) as f64, correct: 1, samples: 2, visits: None };
-    let (gradient, statistics) = (gradient(weights, 7 * batch + shard), batch_statistics(weights, layout));
-    Partial { gradient, statistics, sums }
+    let gradient = trained_gradient(trained, weights, 7 * batch + shard);
+    Partial { gradient, statistics: batch_statistics(weights, &trained.gradients), sums }
+}
+
+/// Everything is trained.
+fn all_trained(layout: &Layout) -> Trained {
+    Trained::new(&spec(Method::Sgd, SGD), layout)
 }
 
 fn optimizer(spec: &OptimizerSpec) -> Optimizer {
     let layout = layout();
     let initial = initial(&layout);
-    Optimizer::new(spec, layout, initial).expect("flat buffers that fit")
+    Optimizer::new(spec, SEED, layout, initial).expect("flat buffers that fit")
 }
 
 fn added(left: Partial, right: &Partial) -> Partial {
@@ -52,14 +62,14 @@ fn added(left: Partial, right: &Partial) -> Partial {
 /// The state after three outer steps of batches of `shards` shards.
 fn trained(spec: &OptimizerSpec, shards: u64) -> OptimizerState {
     let mut optimizer = optimizer(spec);
-    let layout = Arc::clone(&optimizer.layout);
+    let (layout, of_spec) = (Arc::clone(&optimizer.layout), optimizer.trained.clone());
     for step in 0..3 {
         let mut request = optimizer.begin(3, 0.1);
         loop {
             let (weights, batch) = (optimizer.weights(), 3 * step + u64::from(request.batch));
             let visited = |number| match Visit::of(&spec.method) {
-                None => shard(&weights, batch, number, &layout),
-                Some(visit) => climbed(visit, &layout, &weights, |at| shard(at, batch, number, &layout)),
+                None => shard(&weights, batch, number, &of_spec),
+                Some(_) => climbed(spec, &layout, &weights, |at| shard(at, batch, number, &of_spec)),
             };
             let sum = (1..shards).fold(visited(0), |sum, number| added(sum, &visited(number)));
             drop(weights);
@@ -76,11 +86,14 @@ fn trained(spec: &OptimizerSpec, shards: u64) -> OptimizerState {
     optimizer.state()
 }
 
-fn climbed(visit: Visit, layout: &Arc<Layout>, start: &[f32], at: impl Fn(&[f32]) -> Partial) -> Partial {
-    let mut climb = Climb::new(visit, Arc::clone(layout), start).expect("weights of the layout");
+fn climbed(spec: &OptimizerSpec, layout: &Layout, start: &[f32], at: impl Fn(&[f32]) -> Partial) -> Partial {
+    let visit = Visit::of(&spec.method).expect("visits");
+    let mut climb = Climb::new(visit, spec, layout, start).expect("weights of the layout");
+    let mut sent = VisitPartial::new(visit, spec, layout);
     loop {
-        let found = at(climb.weights());
-        if let Some(partial) = climb.absorb(&found).expect("finite values") {
+        let mut found = at(climb.weights());
+        climb.absorb(&mut found).expect("finite values");
+        if let Some(partial) = sent.absorb(&found).expect("the layout's lengths") {
             return partial;
         }
     }
@@ -91,8 +104,11 @@ fn the_only_shard_of_a_batch_climbs_to_the_bytes_of_the_global_perturbation() {
     for ascent in [SAM, ASAM] {
         for (global, of_shard) in methods(ascent).into_iter().zip(methods(per_shard(ascent))) {
             for base in [SGD, ADAMW] {
-                let [global, of_shard] = [global, of_shard].map(|method| trained(&spec(method, base), 1));
+                let specs = [global, of_shard].map(|method| spec(method, base));
+                let [global, of_shard] = specs.clone().map(|spec| trained(&spec, 1));
                 assert!(global == of_shard, "{ascent:?} {base:?}");
+                let [global, of_shard] = specs.map(|spec| trained(&grouped(spec), 1));
+                assert!(global == of_shard, "groups, {ascent:?} {base:?}");
             }
         }
     }
@@ -116,7 +132,7 @@ fn visits_send_what_descends_and_the_statistics_of_all_gradients() {
     let ascent = per_shard(SAM);
     let layout = layout();
     let lengths = |method| {
-        let ModelState { parameters, statistics } = partial_lengths(&method, &layout);
+        let ModelState { parameters, statistics } = partial_lengths(&spec(method, SGD), &layout);
         assert_eq!((parameters % layout.parameters(), statistics % layout.statistics()), (0, 0));
         let sent = (parameters / layout.parameters(), statistics / layout.statistics());
         (sent, gradients_per_outer_step(&method), requests_per_outer_step(&method))
@@ -124,7 +140,8 @@ fn visits_send_what_descends_and_the_statistics_of_all_gradients() {
     let alpha = Alpha::Static(0.5);
     assert_eq!(lengths(Method::Sam { ascent: SAM }), ((1, 1), 2, 2));
     assert_eq!(lengths(Method::Sam { ascent }), ((1, 2), 2, 1));
-    let multistep = Method::MultistepSam { ascent, k: 5, minibatch: Minibatch::Same };
+    let multistep =
+        Method::MultistepSam { ascent, k: 5, minibatch: Minibatch::Same, descent: DescentGradient::Last };
     assert_eq!(lengths(multistep), ((1, 6), 6, 1));
     assert_eq!(lengths(Method::LookaheadSam { ascent, k: 5, alpha }), ((1, 2), 10, 5));
     for gradients in [InnerGradients::Reuse, REFERENCE] {
@@ -134,15 +151,15 @@ fn visits_send_what_descends_and_the_statistics_of_all_gradients() {
 
 #[test]
 fn a_visit_reports_the_first_loss_and_norm_and_the_last_loss() {
-    let (layout, visit) = (layout(), Visit::of(&Method::Sam { ascent: per_shard(SAM) }).expect("visits"));
-    let start = initial(&layout).parameters;
-    let first = shard(&start, 0, 0, &layout);
+    let (layout, spec) = (layout(), spec(Method::Sam { ascent: per_shard(SAM) }, SGD));
+    let (start, all) = (initial(&layout).parameters, all_trained(&layout));
+    let first = shard(&start, 0, 0, &all);
     let norm = first.gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt();
     let losses = std::cell::Cell::new(0.5);
-    let partial = climbed(visit, &layout, &start, |at| {
+    let partial = climbed(&spec, &layout, &start, |at| {
         losses.set(2.0 * losses.get());
         let sums = Sums { loss: losses.get(), correct: 1, samples: 2, visits: None };
-        Partial { sums, ..shard(at, 0, 0, &layout) }
+        Partial { sums, ..shard(at, 0, 0, &all) }
     });
     let VisitSums { last_loss, gradient_norm } = partial.sums.visits.expect("sums of visits");
     assert_eq!((partial.sums.loss, last_loss), (1.0, 2.0));
@@ -154,21 +171,22 @@ fn a_visit_reports_the_first_loss_and_norm_and_the_last_loss() {
 
 #[test]
 fn a_value_that_is_not_finite_is_found_on_the_path_and_in_the_sum() {
-    let (layout, visit) = (layout(), Visit::of(&Method::Sam { ascent: per_shard(SAM) }).expect("visits"));
-    let start = initial(&layout).parameters;
-    let mut climb = Climb::new(visit, Arc::clone(&layout), &start).expect("weights of the layout");
-    climb.absorb(&shard(&start, 0, 0, &layout)).expect("a finite gradient");
-    let mut found = shard(climb.weights(), 0, 0, &layout);
+    let (layout, spec) = (layout(), spec(Method::Sam { ascent: per_shard(SAM) }, SGD));
+    let (start, all) = (initial(&layout).parameters, all_trained(&layout));
+    let visit = Visit::of(&spec.method).expect("visits");
+    let mut climb = Climb::new(visit, &spec, &layout, &start).expect("weights of the layout");
+    climb.absorb(&mut shard(&start, 0, 0, &all)).expect("a finite gradient");
+    let mut found = shard(climb.weights(), 0, 0, &all);
     found.gradient[45_002] = f32::NAN;
-    let error = climb.absorb(&found).expect_err("not a number");
+    let error = climb.absorb(&mut found).expect_err("not a number");
     assert_eq!(
         error.to_string(),
         "gradient 1: gradient of tensor \"a.bias\" is NaN at index 2, expected a finite number"
     );
-    let mut optimizer = optimizer(&spec(Method::Sam { ascent: per_shard(SAM) }, SGD));
+    let mut optimizer = optimizer(&spec);
     let before = optimizer.state();
     optimizer.begin(1, 0.1);
-    let mut sum = climbed(visit, &layout, &start, |at| shard(at, 0, 0, &layout));
+    let mut sum = climbed(&spec, &layout, &start, |at| shard(at, 0, 0, &all));
     sum.statistics[40] = f32::INFINITY;
     let error = optimizer.absorb_visits(&sum).expect_err("an infinite number").to_string();
     assert!(
@@ -182,14 +200,13 @@ fn a_value_that_is_not_finite_is_found_on_the_path_and_in_the_sum() {
 #[test]
 fn what_was_not_asked_for_is_refused() {
     let layout = layout();
-    let start = initial(&layout).parameters;
-    let of_shard = Method::Sam { ascent: per_shard(SAM) };
-    let visit = Visit::of(&of_shard).expect("visits");
-    let whole = climbed(visit, &layout, &start, |at| shard(at, 0, 0, &layout));
-    let mut optimizer = optimizer(&spec(of_shard, SGD));
+    let (start, all) = (initial(&layout).parameters, all_trained(&layout));
+    let spec = spec(Method::Sam { ascent: per_shard(SAM) }, SGD);
+    let whole = climbed(&spec, &layout, &start, |at| shard(at, 0, 0, &all));
+    let mut optimizer = optimizer(&spec);
     assert_eq!(optimizer.absorb_visits(&whole), Err(AbsorbError::NotAskedFor), "nothing was begun");
     optimizer.begin(1, 0.1);
-    let single = shard(&start, 0, 0, &layout);
+    let single = shard(&start, 0, 0, &all);
     assert_eq!(optimizer.absorb_visits(&single), Err(AbsorbError::NotAskedFor), "no sums of visits");
     let gradient = optimizer.absorb(single.gradient, &single.statistics);
     assert_eq!(gradient, Err(AbsorbError::NotAskedFor), "a single gradient");
@@ -197,17 +214,46 @@ fn what_was_not_asked_for_is_refused() {
     let error = optimizer.absorb_visits(&short).expect_err("statistics of one gradient");
     assert!(matches!(error, AbsorbError::Length { found: 34, expected: 68, .. }), "{error}");
     assert!(matches!(optimizer.absorb_visits(&whole), Ok(Next::Finished(_))));
-    let other = Climb::new(visit, layout, &start[1..]);
+    let visit = Visit::of(&spec.method).expect("visits");
+    let other = Climb::new(visit, &spec, &layout, &start[1..]);
     assert!(matches!(other, Err(AbsorbError::Length { what: "weights", .. })));
+    let mut sent = VisitPartial::new(visit, &spec, &layout);
+    assert_eq!(
+        sent.absorb(&shard(&start, 0, 0, &all_trained(&layout))),
+        Err(AbsorbError::NotAskedFor),
+        "no sums of visits"
+    );
+}
+
+/// Three shards that climb in step, added gradient by gradient.
+fn climbed_in_step(spec: &OptimizerSpec, layout: &Layout, start: &[f32]) -> Partial {
+    let (visit, trained) = (Visit::of(&spec.method).expect("visits"), Trained::new(spec, layout));
+    let climb = |_| Climb::new(visit, spec, layout, start).expect("weights of the layout");
+    let mut climbs: Vec<Climb> = (0..3).map(climb).collect();
+    let mut sent = VisitPartial::new(visit, spec, layout);
+    loop {
+        let mut found = climbs.iter_mut().zip(0..).map(|(climb, number)| {
+            let mut found = shard(climb.weights(), 0, number, &trained);
+            climb.absorb(&mut found).expect("finite values");
+            found
+        });
+        let first = found.next().expect("three shards");
+        let sum = found.fold(first, |sum, found| added(sum, &found));
+        if let Some(partial) = sent.absorb(&sum).expect("the layout's lengths") {
+            return partial;
+        }
+    }
 }
 
 #[test]
-fn memory_grows_with_the_descents_and_the_depth_of_the_tree() {
-    let method = |k| lookbehind(per_shard(SAM), k, Alpha::Static(0.5), InnerGradients::Reuse);
-    let model = ModelState { parameters: 1000, statistics: 10 };
-    let bytes = |k, shards| Visit::of(&method(k)).expect("visits").bytes(model, shards);
-    assert_eq!(bytes(2, 1), 4 * (2000 + 30 + 2020));
-    assert_eq!(bytes(5, 1), 4 * (5000 + 60 + 2020));
-    assert_eq!(bytes(5, 8), 4 * (4 * (5000 + 60) + 2020));
-    assert_eq!(bytes(5, 9), bytes(5, 8));
+fn shards_that_climb_in_step_come_to_the_sum_of_those_that_climb_one_after_the_other() {
+    let (layout, start) = (layout(), initial(&layout()).parameters);
+    for method in [SAM, ASAM].into_iter().flat_map(|ascent| methods(per_shard(ascent))) {
+        for spec in [spec(method, SGD), grouped(spec(method, SGD))] {
+            let trained = Trained::new(&spec, &layout);
+            let visited = |number| climbed(&spec, &layout, &start, |at| shard(at, 0, number, &trained));
+            let expected = added(added(visited(0), &visited(1)), &visited(2));
+            assert!(climbed_in_step(&spec, &layout, &start) == expected, "{method:?}");
+        }
+    }
 }

@@ -1,17 +1,28 @@
-//! The memory for requests that are being received, and the shares of it.
+//! The memory for requests that are being received and for answers, and the shares of it. Users, however many work
+//! together, cannot take that of workers or of administrators, nor workers that of users.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lookbehind_identity::{Identity, Role};
 use tonic::Status;
 
 use super::super::callers::Who;
 
-/// Bytes that all requests together may take while they arrive and wait for their answers.
-const TOTAL: usize = 128 << 20;
-/// Share of one identity. Many workers may have the same one.
-const IDENTITY: usize = 64 << 20;
+/// Bytes that the messages of all calls together may take: requests while they arrive and wait for their answers, and
+/// answers of one message until they have left.
+const TOTAL: usize = WORKERS + USERS + ADMINS + UNKNOWN;
+/// Share of all workers.
+const WORKERS: usize = 56 << 20;
+/// Share of the workers with one identity.
+const WORKER: usize = 40 << 20;
+/// Share of all users.
+const USERS: usize = 48 << 20;
+/// Share of one user.
+const USER: usize = 16 << 20;
+/// Share of all administrators.
+const ADMINS: usize = 16 << 20;
 /// Share of all callers who are not signed in, where callers have to be.
 const UNKNOWN: usize = 8 << 20;
 /// Share of one connection.
@@ -40,7 +51,7 @@ impl Account {
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
             Ok(_) => Ok(()),
             Err(_) => Err(Status::resource_exhausted(format!(
-                "memory for requests: the limit of {} bytes for {} is reached; try again later",
+                "memory for requests and answers: the limit of {} bytes for {} is reached; try again later",
                 self.limit, self.name
             ))),
         }
@@ -51,10 +62,15 @@ impl Account {
     }
 }
 
-/// The memory of all requests.
+/// The memory of all calls.
 #[derive(Debug)]
 pub(super) struct Budget {
-    total: Arc<Account>,
+    workers: Arc<Account>,
+    users: Arc<Account>,
+    admins: Arc<Account>,
+    unknown: Arc<Account>,
+    /// Of everyone where there are no credentials; unused where there are.
+    anyone: Arc<Account>,
     /// Accounts of callers with at least one call under way.
     callers: Mutex<HashMap<Key, Arc<Account>>>,
 }
@@ -64,21 +80,44 @@ pub(super) struct Budget {
 enum Key {
     Anyone,
     Unknown,
-    Known(lookbehind_identity::Identity),
+    Known(Identity),
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { total: Arc::new(Account::new(TOTAL, "all callers")), callers: Mutex::default() }
+        let account = |limit, name| Arc::new(Account::new(limit, name));
+        Self {
+            workers: account(WORKERS, "all workers"),
+            users: account(USERS, "all users"),
+            admins: account(ADMINS, "all administrators"),
+            unknown: account(UNKNOWN, "callers who are not signed in"),
+            anyone: account(TOTAL, "all callers"),
+            callers: Mutex::default(),
+        }
     }
 }
 
 impl Budget {
+    /// The account of all callers of the same kind.
+    fn of_all(&self, key: &Key) -> Arc<Account> {
+        let account = match key {
+            Key::Anyone => &self.anyone,
+            Key::Unknown => &self.unknown,
+            Key::Known(Identity { role: Role::Worker, .. }) => &self.workers,
+            Key::Known(Identity { role: Role::User, .. }) => &self.users,
+            Key::Known(Identity { role: Role::Admin, .. }) => &self.admins,
+        };
+        Arc::clone(account)
+    }
+
+    /// The account of one caller.
     fn account(&self, key: &Key) -> Arc<Account> {
         let (limit, name) = match key {
             Key::Anyone => (TOTAL, "all callers"),
             Key::Unknown => (UNKNOWN, "callers who are not signed in"),
-            Key::Known(_) => (IDENTITY, "one identity"),
+            Key::Known(Identity { role: Role::Worker, .. }) => (WORKER, "workers with one identity"),
+            Key::Known(Identity { role: Role::User, .. }) => (USER, "one user"),
+            Key::Known(Identity { role: Role::Admin, .. }) => (ADMINS, "one administrator"),
         };
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let account = callers.entry(key.clone()).or_insert_with(|| Arc::new(Account::new(limit, name)));
@@ -99,7 +138,7 @@ impl Budget {
 #[derive(Debug)]
 pub(in super::super) struct Ledger {
     taken: AtomicUsize,
-    /// Of the connection, the caller and all.
+    /// Of the connection, the caller and all callers of the same kind.
     accounts: [Arc<Account>; 3],
     budget: Arc<Budget>,
     key: Key,
@@ -112,7 +151,7 @@ impl Ledger {
             Who::Unknown(_) => Key::Unknown,
             Who::Known(identity) => Key::Known(identity.clone()),
         };
-        let accounts = [Arc::clone(connection), budget.account(&key), Arc::clone(&budget.total)];
+        let accounts = [Arc::clone(connection), budget.account(&key), budget.of_all(&key)];
         Self { taken: AtomicUsize::new(0), accounts, budget: Arc::clone(budget), key }
     }
 

@@ -24,8 +24,20 @@ pub(super) struct Method {
     pub(super) shape: Shape,
     /// Whether calls count towards the rate limit of the connection.
     pub(super) limits_rate: bool,
-    /// Whether the answer can be so long that a caller who does not read it holds it open.
-    pub(super) long_answer: bool,
+    pub(super) answer: Answer,
+}
+
+/// What an answer consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// One message, which is in memory as a whole.
+    Message,
+    /// Messages one after another, each made when the one before has left.
+    Stream,
+    /// As a stream, of tensors in memory that all downloads of them share.
+    Tensors,
+    /// The messages of a session, whose worker is given up if it does not read them.
+    Session,
 }
 
 /// Who may call a method.
@@ -59,20 +71,22 @@ impl Method {
         let (service, method) = path.strip_prefix('/')?.split_once('/')?;
         Some(match (service, method) {
             ("grpc.health.v1.Health", "Check" | "List") => Self::question(Audience::Everyone),
-            ("grpc.health.v1.Health", "Watch") => Self::question(Audience::Everyone).with_long_answer(),
+            ("grpc.health.v1.Health", "Watch") => Self::question(Audience::Everyone).with(Answer::Stream),
             (
                 "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection",
                 "ServerReflectionInfo",
             ) => {
                 let (largest, gathered) = (MAX_QUESTION_BYTES, MAX_QUESTION_BYTES);
-                Self::new(Audience::Identified, Shape::Transfer { largest, gathered }).with_long_answer()
+                Self::new(Audience::Identified, Shape::Transfer { largest, gathered }).with(Answer::Stream)
             }
             ("lookbehind.v1.JobService", method) => Self::of_users(method)?,
             ("lookbehind.v1.WorkerService", "Session") => {
-                Self::new(Audience::Workers, Shape::Conversation { largest: MAX_CONTROL_BYTES })
+                let shape = Shape::Conversation { largest: MAX_CONTROL_BYTES };
+                Self::new(Audience::Workers, shape).with(Answer::Session)
             }
             ("lookbehind.v1.TensorService", "DownloadWeights") => {
-                Self::new(Audience::Workers, Shape::Message { largest: MAX_CALL_BYTES }).with_long_answer()
+                let shape = Shape::Message { largest: MAX_CALL_BYTES };
+                Self::new(Audience::Workers, shape).with(Answer::Tensors)
             }
             ("lookbehind.v1.TensorService", "UploadPartial" | "UploadBlocks" | "UploadInitialState") => {
                 // The data of a chunk go straight into memory that the state machine has granted.
@@ -89,7 +103,7 @@ impl Method {
         match method {
             "CreateJob" | "GetJob" | "ListJobs" | "CancelJob" | "PauseJob" | "ResumeJob" | "RetryJob"
             | "DeleteJob" | "ListWorkers" | "ListCheckpoints" => Some(call),
-            "WatchJob" | "DownloadCheckpoint" => Some(call.with_long_answer()),
+            "WatchJob" | "DownloadCheckpoint" => Some(call.with(Answer::Stream)),
             "UploadInitialWeights" => {
                 let (largest, gathered) = (MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES);
                 Some(Self { shape: Shape::Transfer { largest, gathered }, ..call })
@@ -99,7 +113,7 @@ impl Method {
     }
 
     fn new(audience: Audience, shape: Shape) -> Self {
-        Self { audience, shape, limits_rate: false, long_answer: false }
+        Self { audience, shape, limits_rate: false, answer: Answer::Message }
     }
 
     fn question(audience: Audience) -> Self {
@@ -107,8 +121,8 @@ impl Method {
         Self { limits_rate: true, ..Self::new(audience, Shape::Message { largest }) }
     }
 
-    fn with_long_answer(self) -> Self {
-        Self { long_answer: true, ..self }
+    fn with(self, answer: Answer) -> Self {
+        Self { answer, ..self }
     }
 }
 

@@ -89,7 +89,7 @@ export function shards(first, end) {
 }
 
 const METHODS = {
-  sgd: "SGD", sam: "SAM", lookahead: "Lookahead", lookahead_sam: "Lookahead-SAM", multistep_sam: "Multistep-SAM",
+  sgd: "SGD", sam: "SAM", lookahead: "Lookahead", lookahead_sam: "Lookahead-SAM", multistep_sam: "Multistep-SAM", rwp: "RWP",
   lookbehind: "Lookbehind-SAM",
 };
 

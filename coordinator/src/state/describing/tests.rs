@@ -95,14 +95,10 @@ impl Scene {
             further_tests: lookbehind_common::test_set::FurtherTests::default(),
             data_fingerprint: Digest::of(data.as_bytes()),
             class_names: Vec::new(),
+            data_report: vec![format!("read by {}", origin.session()), "and \u{1b}cleaned".to_owned()],
         });
         let class = ComputeClass { probe: Digest::of(probe.as_bytes()), description: "cpu".into() };
-        let message = WorkerMessage::Prepared {
-            job: self.job.clone(),
-            description,
-            class,
-            data_report: format!("read by {}", origin.session()),
-        };
+        let message = WorkerMessage::Prepared { job: self.job.clone(), description, class };
         Event::Worker(origin.clone(), message)
     }
 
@@ -187,7 +183,7 @@ fn what_was_read_of_the_data_is_told_once_by_a_worker_whose_description_counts()
     }
     let told: Vec<&str> = scene.notices.iter().map(|notice| notice.message.as_str()).collect();
     let told: Vec<&str> = told.into_iter().filter(|message| message.starts_with("data: ")).collect();
-    assert_eq!(told, [format!("data: read by {}", workers[1].session())]);
+    assert_eq!(told, [format!("data: read by {}; and \\u{{1b}}cleaned", workers[1].session())]);
 }
 
 #[test]

@@ -69,8 +69,6 @@ pub enum WorkerMessage {
         description: Arc<JobDescription>,
         /// Compute class of the worker for this job.
         class: ComputeClass,
-        /// What it says of the data, for people.
-        data_report: String,
     },
     /// The worker could not load a job.
     PrepareFailed {

@@ -9,7 +9,8 @@ use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_common::reduction::Segment;
 
-use super::{Exchange, LEAST_BLOCKS, Secrets};
+use super::plan::ticket;
+use super::{Exchange, LEAST_BLOCKS, Passing, Secrets};
 use crate::state::active::Active;
 use crate::state::assign::model::Route;
 use crate::state::cluster::Cluster;
@@ -34,15 +35,9 @@ impl Cluster {
         (blocks.count() >= LEAST_BLOCKS && reachable.count() > 1).then_some(blocks)
     }
 
-    /// The exchange of a gradient request; `None` if it goes through the coordinator.
-    pub(in crate::state) fn exchange(&self, job: &Job, id: &RequestId, shards: u32) -> Option<Exchange> {
-        let active = job.active.as_ref()?;
-        let training = active.training()?;
-        let weights = self.exchanged_blocks(active)?;
-        if training.weights_digests.is_empty() || training.step.through_coordinator {
-            return None;
-        }
-        let asked = active.basis(self.now.elapsed).divide(Segment::root(shards), shards, Route::Workers);
+    /// The workers of a request that may own blocks, with their shares; `None` if tensors go through the coordinator.
+    fn owners(&self, active: &Active, shards: u32, route: Route) -> Option<Vec<(SessionId, f64)>> {
+        let asked = active.basis(self.now.elapsed).divide(Segment::root(shards), shards, route);
         let asked: Vec<SessionId> = asked.into_iter().map(|(session, _)| session).collect();
         let is_reachable = |session: &SessionId| self.peer_address(*session).is_some();
         if !asked.iter().all(is_reachable) {
@@ -54,14 +49,35 @@ impl Cluster {
         let share = |session: SessionId| Some((session, active.members.get(&session)?.measured.share()));
         let owners = self.workers.unreachable.owners(&asked).into_iter().filter(is_in_time);
         let owners: Vec<(SessionId, f64)> = owners.filter_map(share).collect();
-        if owners.len() < 2 {
+        (owners.len() > 1).then_some(owners)
+    }
+
+    /// The exchange of a gradient request; `None` if it goes through the coordinator.
+    pub(in crate::state) fn exchange(&self, job: &Job, id: &RequestId, shards: u32) -> Option<Exchange> {
+        let active = job.active.as_ref()?;
+        let training = active.training()?;
+        let weights = self.exchanged_blocks(active)?;
+        if training.weights_digests.is_empty() || training.step.through_coordinator {
             return None;
         }
-        let lengths = partial_lengths(&job.spec.optimizer.method, &training.description.layout);
+        let owners = self.owners(active, shards, Route::Workers)?;
+        let lengths = partial_lengths(&job.spec.optimizer, &training.description.layout);
         let partials = (self.config.blocks)(lengths).of_gradients(job.spec.train.exchange);
         let secrets = Secrets::draw(&self.config.exchange_key, active.activation.0, id, &partials);
         let exchange = Exchange::new(secrets, partials, shards, &owners);
         Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })
+    }
+
+    /// How the workers of a test request pass the weights on to each other; `None` if all get them from the coordinator.
+    pub(in crate::state) fn passing(&self, job: &Job, id: &RequestId, shards: u32) -> Option<Passing> {
+        let active = job.active.as_ref()?;
+        let weights = self.exchanged_blocks(active)?;
+        if active.training()?.weights_digests.is_empty() {
+            return None;
+        }
+        let owners = self.owners(active, shards, Route::Coordinator)?;
+        let ticket = ticket(&self.config.exchange_key, active.activation.0, id);
+        Some(Passing::new(ticket, &weights, &owners))
     }
 
     /// Where other workers reach a worker, if they do. Workers that prove who they are and workers that do not are never
@@ -76,19 +92,25 @@ impl Cluster {
     /// What a worker is told with an assignment: only that the request has an exchange, who owns what and who takes part
     /// so far. The makers follow.
     pub(in crate::state) fn plan_of(&self, request: &Request) -> Option<Arc<ExchangePlan>> {
-        let exchange = request.exchange.as_ref()?;
-        let plan = exchange.plan(&request.id, |session| self.peer_address(session));
+        let address = |session| self.peer_address(session);
+        let plan = match (&request.exchange, &request.passing) {
+            (Some(exchange), _) => exchange.plan(&request.id, address),
+            (None, Some(passing)) => passing.plan(&request.id, address),
+            (None, None) => return None,
+        };
         Some(Arc::new(ExchangePlan { makers: Vec::new(), ..plan }))
     }
 
     /// Tells the workers of a job's open request how its exchange has changed.
     pub(in crate::state) fn tell_exchange(&mut self, job: &mut Job) {
         let Some(request) = job.active.as_mut().and_then(Active::open_request) else { return };
-        let Some(exchange) = &mut request.exchange else { return };
-        let Some(plan) = exchange.take_changes(&request.id, |session| self.peer_address(session)) else {
-            return;
+        let address = |session| self.peer_address(session);
+        let changes = match (&mut request.exchange, &mut request.passing) {
+            (Some(exchange), _) => exchange.take_changes(&request.id, address),
+            (None, Some(passing)) => passing.take_changes(&request.id, address),
+            (None, None) => None,
         };
-        let plan = Arc::new(plan);
+        let Some(plan) = changes.map(Arc::new) else { return };
         for session in plan.peers.iter().map(|peer| peer.session) {
             self.push(Command::Send(session, WorkerCommand::Exchange(Arc::clone(&plan))));
         }

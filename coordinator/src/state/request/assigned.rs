@@ -58,6 +58,9 @@ impl Request {
         if let Some(exchange) = &mut self.exchange {
             exchange.note_makers(session, segments);
         }
+        if let Some(passing) = &mut self.passing {
+            passing.note_party(session);
+        }
     }
 
     /// When a worker that has open shards last got an assignment or delivered a segment, and how many are open.

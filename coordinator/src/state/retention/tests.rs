@@ -1,3 +1,5 @@
+mod year;
+
 use super::*;
 use crate::state::access::Caller;
 use crate::state::event::Event;

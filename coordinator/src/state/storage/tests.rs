@@ -37,6 +37,26 @@ fn training_waits_between_two_outer_steps_until_its_results_can_be_stored() {
 }
 
 #[test]
+fn a_job_whose_results_cannot_be_stored_says_what_it_waits_for_where_no_notice_can_be_stored_either() {
+    let mut scene = Scene::new();
+    scene.create();
+    let worker = scene.register("worker");
+    scene.prepared(&worker, "data");
+    let begun = scene.drawn(&worker);
+    let failure = StorageFailure { full: false, reason: "state/state.redb: Input/output error".into() };
+    scene.handle(Event::Storage(Some(failure)));
+    scene.work(begun, &worker);
+    let wait = |scene: &Scene| {
+        let wait = scene.core.waits().of(&scene.core.jobs[&scene.job]);
+        wait.map(|wait| wait.to_string()).unwrap_or_default()
+    };
+    let expected = "the disk: the coordinator's state cannot be stored: state/state.redb: Input/output error";
+    assert_eq!(wait(&scene), expected);
+    scene.handle(Event::Storage(None));
+    assert_eq!(wait(&scene), "");
+}
+
+#[test]
 fn a_shutdown_does_not_wait_for_a_disk_that_is_full() {
     let mut scene = Scene::new();
     scene.create();

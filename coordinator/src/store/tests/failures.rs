@@ -45,3 +45,25 @@ fn a_checkpoint_that_cannot_be_written_is_a_failure_of_the_disk_and_not_of_its_c
     assert!(error.is_full() && !error.is_damage(), "{error:?}");
     assert!(error.to_string().starts_with("step-1/model.safetensors: "), "{error}");
 }
+
+#[test]
+fn outer_steps_of_a_journal_that_could_not_be_synced_are_written_again() {
+    let job = folder();
+    let mut journal = Journal::open(job.path(), 0).expect("a new journal").0;
+    (1..=2).for_each(|number| journal.append(&step(number)).expect("a writable journal"));
+    journal.sync().expect("a disk that works");
+    let path = journal::path(job.path());
+    let durable = std::fs::metadata(&path).expect("the journal").len();
+    (3..=4).for_each(|number| journal.append(&step(number)).expect("a writable journal"));
+    journal.doubt_unsynced();
+    // As after a loss of power: what the system took for written is gone.
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(durable))
+        .expect("a file");
+    journal.append(&step(5)).expect("a writable journal");
+    assert_eq!(steps(job.path()), [1, 2, 3, 4, 5]);
+    journal.sync().expect("a disk that works");
+    assert_eq!(steps(job.path()), [1, 2, 3, 4, 5], "each once");
+}

@@ -1,6 +1,6 @@
 //! A job ends once, as succeeded, as cancelled if its user requested that, or as failed if there are only workers that
-//! say that nobody can prepare it; its terminal state is final. Only a job that has ended can be deleted, and it does not
-//! come back.
+//! say that nobody can prepare it; its terminal state is final, unless its user retries it. Only a job that has ended can be
+//! deleted, and it does not come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use crate::jobs::Expected;
 #[derive(Default)]
 pub(crate) struct Terminal {
     cancelled: BTreeSet<JobId>,
+    retried: BTreeSet<JobId>,
     given_up: BTreeSet<JobId>,
     deceived: BTreeSet<JobId>,
     pub(crate) broken: Broken,
@@ -25,6 +26,11 @@ impl Terminal {
     /// A user has requested the cancellation of a job.
     pub(crate) fn cancelled(&mut self, job: &JobId) {
         self.cancelled.insert(job.clone());
+    }
+
+    /// A user goes on with a job that was cancelled.
+    pub(crate) fn retried(&mut self, job: &JobId) {
+        self.retried.insert(job.clone());
     }
 
     /// All workers that are there say that nobody can prepare the job.
@@ -46,7 +52,10 @@ impl Terminal {
     /// A record is about to be stored.
     pub(crate) fn stored(&mut self, disk: &Disk, record: &JobRecord) {
         let before = disk.records.get(&record.id).map(|before| before.state);
-        self.broken.check(before.is_none_or(|before| !before.is_terminal()), || {
+        let is_retried = before == Some(JobState::Cancelled)
+            && record.state == JobState::Queued
+            && self.retried.contains(&record.id);
+        self.broken.check(is_retried || before.is_none_or(|before| !before.is_terminal()), || {
             format!("job {} was {before:?} and became {:?}", record.id, record.state)
         });
         self.broken.check(!disk.deleted.contains(&record.id), || {

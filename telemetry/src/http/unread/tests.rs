@@ -19,14 +19,24 @@ impl Drop for Held {
     }
 }
 
-/// An answer that holds something, whether that was dropped, and what the service writes to.
-fn answer() -> (AnyBody, Arc<AtomicBool>, mpsc::Sender<Bytes>) {
-    let dropped = Arc::new(AtomicBool::new(false));
+/// An answer that holds something.
+struct Given {
+    body: AnyBody,
+    /// Whether what it holds was dropped.
+    dropped: Arc<AtomicBool>,
+    /// What the service writes to.
+    sender: mpsc::Sender<Bytes>,
+    closing: CancellationToken,
+}
+
+fn answer() -> Given {
+    let (dropped, closing) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
     let held = Held(Arc::clone(&dropped));
     let (sender, receiver) = mpsc::channel(100);
     let frames = ReceiverStream::new(receiver).map(|data| Ok::<_, std::io::Error>(Frame::data(data)));
-    let body = limited(StreamBody::new(frames), held, PATIENCE, || std::io::ErrorKind::TimedOut.into());
-    (AnyBody::new(body), dropped, sender)
+    let unread = || std::io::ErrorKind::TimedOut.into();
+    let body = limited(StreamBody::new(frames), held, PATIENCE, closing.clone(), unread);
+    Given { body: AnyBody::new(body), dropped, sender, closing }
 }
 
 /// Waits until something is dropped.
@@ -40,8 +50,8 @@ async fn until(dropped: &AtomicBool) {
 }
 
 #[tokio::test]
-async fn what_an_answer_holds_is_freed_when_its_caller_does_not_read() {
-    let (mut body, dropped, sender) = answer();
+async fn what_an_answer_holds_is_freed_and_its_connection_closed_when_its_caller_does_not_read() {
+    let Given { mut body, dropped, sender, closing } = answer();
     for _ in 0..2 {
         sender.send(Bytes::from_static(b"data")).await.unwrap();
     }
@@ -49,14 +59,41 @@ async fn what_an_answer_holds_is_freed_when_its_caller_does_not_read() {
     assert!(!dropped.load(Ordering::Relaxed));
     // The slot is free although the body is still there.
     until(&dropped).await;
+    closing.cancelled().await;
     assert!(body.frame().await.unwrap().is_err());
 }
 
 #[tokio::test]
 async fn an_answer_that_is_never_read_ends_as_well() {
-    let (body, dropped, _sender) = answer();
+    let Given { body, dropped, sender: _sender, .. } = answer();
     until(&dropped).await;
     drop(body);
+}
+
+#[tokio::test]
+async fn an_answer_is_not_over_before_its_last_byte_has_left_the_connection() {
+    let Given { mut body, dropped, sender, closing } = answer();
+    sender.send(Bytes::from_static(b"data")).await.unwrap();
+    drop(sender);
+    let last = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(body.frame().await.is_none());
+    drop(body);
+    assert_eq!((&last[..], dropped.load(Ordering::Relaxed)), (&b"data"[..], false));
+    // The connection cannot get rid of it.
+    until(&dropped).await;
+    closing.cancelled().await;
+    drop(last);
+}
+
+#[tokio::test]
+async fn what_an_answer_holds_is_freed_when_its_last_byte_has_left() {
+    let Given { mut body, dropped, sender, closing } = answer();
+    sender.send(Bytes::from_static(b"data")).await.unwrap();
+    drop(sender);
+    drop(body.frame().await.unwrap().unwrap());
+    assert!(body.frame().await.is_none());
+    drop(body);
+    assert!(dropped.load(Ordering::Relaxed) && !closing.is_cancelled());
 }
 
 #[tokio::test]

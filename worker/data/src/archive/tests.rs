@@ -240,6 +240,46 @@ fn zip_archives_that_cannot_be_read_say_why() {
     }
 }
 
+/// Writes a little-endian number at a place that is counted from the end of an archive's last record.
+fn with_number(archive: &[u8], place: usize, value: &[u8]) -> Vec<u8> {
+    let mut archive = archive.to_vec();
+    let start = archive.len() - 22 + place;
+    archive[start..start + value.len()].copy_from_slice(value);
+    archive
+}
+
+#[test]
+fn a_zip_whose_directory_is_another_than_the_one_that_is_charged_is_refused() {
+    let whole = zip_of(&images(), false);
+    let size = u32::from_le_bytes(whole[whole.len() - 10..][..4].try_into().unwrap());
+    let start = whole.len() as u32 - 22 - size;
+    // A directory that is said to be short: at its place, or at the archive's end.
+    let short = with_number(&whole, 12, &46_u32.to_le_bytes());
+    let moved = with_number(&short, 16, &(start + size - 46).to_le_bytes());
+    let fewer = with_number(&with_number(&whole, 8, &[1, 0]), 10, &[1, 0]);
+    // Further records, behind which a library looks for earlier ones.
+    let end =
+        [b"PK\x05\x06", &[0; 4][..], &[1, 0, 1, 0], &46_u32.to_le_bytes(), &[0xee; 4], &[0; 2]].concat();
+    let behind = [whole.as_slice(), &end].concat();
+    let commented = with_number(&whole, 20, &[1, 0]);
+    // Records of zip64 that nothing asks for, and one that is followed by more.
+    let record = [b"PK\x06\x06", &44_u64.to_le_bytes()[..], &[45, 0, 45, 0], &[0; 40]].concat();
+    let locator =
+        [b"PK\x06\x07", &[0; 4][..], &(whole.len() as u64 - 22).to_le_bytes(), &[1, 0, 0, 0]].concat();
+    let (before, last) = whole.split_at(whole.len() - 22);
+    let unasked = [before, &record, &locator, last].concat();
+    let wide = zip_of(&images(), true);
+    let (before, last) = wide.split_at(wide.len() - 22 - 20);
+    let more = [before, &[0; 64], last].concat();
+    for (number, archive) in [short, moved, fewer, behind, commented, unasked, more].iter().enumerate() {
+        let error = refused(archive);
+        assert!(
+            error.contains("zip") && error.contains("its end says") || error.contains("completely"),
+            "{number}: {error}"
+        );
+    }
+}
+
 #[test]
 fn a_name_that_is_in_a_zip_twice_is_refused() {
     // Two names of equal length, made the same afterwards.
@@ -282,4 +322,39 @@ fn a_path_that_is_not_in_the_archive_is_answered_with_what_there_is() {
     // One folder at the top, which is no class.
     let top = error("a");
     assert!(top.contains("nested = true reads"), "{top}");
+}
+
+#[test]
+fn a_table_in_an_archive_is_the_one_outside_with_its_images() {
+    let pictures = |name: &str, value: u8| (name.to_owned(), png(2, 2, 1, &[value; 4]));
+    let table = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+    let numbers = "a,b,label\n1,2,0\n3,4,1\n";
+    let members = vec![
+        table("set/numbers.csv", numbers),
+        table("set/images.tsv", "path\tlabel\n1.png\t0\nmore/2.png\t1\n"),
+        pictures("set/1.png", 7),
+        pictures("set/more/2.png", 9),
+        table("__MACOSX/set/numbers.csv", "not a table"),
+    ];
+    let one = vec![members[0].clone(), members[4].clone(), table("readme.txt", "about it")];
+    let (outside, plain) = with_file(numbers.as_bytes());
+    let expected = crate::csv(&parameters(json!({ "train": "a" })), &plain).unwrap();
+    drop(outside);
+    for pack in [
+        |members: &Members| tar_of(members),
+        |members: &Members| gzip(&tar_of(members)),
+        |members: &Members| zip_of(members, false),
+    ] {
+        let (_folder, environment) = with_file(&pack(&members));
+        let load = |given: Value| crate::csv(&parameters(given), &environment);
+        let found = load(json!({ "train": "a/set/numbers.csv" })).unwrap();
+        assert_eq!(found.description(), expected.description());
+        let images = load(json!({ "train": "a/set/images.tsv", "image": "path" })).unwrap();
+        assert_eq!(images.description().input_shape, [1, 2, 2]);
+        let several = load(json!({ "train": "a" })).map(drop).unwrap_err().to_string();
+        assert!(several.contains("2 tables") && several.contains("\"a/NAME\""), "{several}");
+        let (_folder, environment) = with_file(&pack(&one));
+        let only = crate::csv(&parameters(json!({ "train": "a" })), &environment).unwrap();
+        assert_eq!(only.description(), expected.description());
+    }
 }

@@ -1,26 +1,22 @@
 //! Reads members of zip archives, also of those beyond 4 GiB (zip64): stored or deflated, not encrypted.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use flate2::read::DeflateDecoder;
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::names::path_of;
 use super::read_exactly;
+use super::zip_directory::Directory;
 use crate::loading::{Lent, Loading, Watched};
 use crate::source::Source;
 use crate::{DataError, FileProblem};
 
 /// Bytes in memory for each byte of the directory at the archive's end, at most.
 const EXPANSION: u64 = 16;
-/// Length of the record that ends an archive, without the comment, which has at most 65,535 bytes.
-const END: usize = 22;
-const MAX_COMMENT: usize = 0xffff;
-/// Length of the record before it that says where zip64's own record is.
-const LOCATOR: usize = 20;
-
 /// An opened zip archive.
 pub(super) struct Zip {
     archive: Mutex<ZipArchive<Watched<File>>>,
@@ -41,8 +37,10 @@ impl Zip {
         let in_file = |problem| source.error(problem);
         let mut file = loading.watch(source.open()?);
         let directory = Directory::of(&mut file).map_err(in_file)?;
-        let lent = loading.lend(directory.bytes.min(source.length()?).saturating_mul(EXPANSION))?;
-        let archive = ZipArchive::new(file).map_err(|error| in_file(damaged(&error)))?;
+        let lent = loading.lend(directory.bytes.saturating_mul(EXPANSION))?;
+        // The library must not look for the directory in another place than the one that was charged.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let archive = ZipArchive::with_config(config, file).map_err(|error| in_file(damaged(&error)))?;
         if archive.len() as u64 != directory.members {
             let reason = format!(
                 "{} members of different names, its end says {}: a name is there more than once",
@@ -109,47 +107,6 @@ impl Zip {
             false => Err(FileProblem::member(path, "is damaged: its checksum is another one")),
         }
     }
-}
-
-/// What the record at the archive's end says of the directory.
-struct Directory {
-    bytes: u64,
-    members: u64,
-}
-
-impl Directory {
-    fn of(file: &mut (impl Read + Seek)) -> Result<Self, FileProblem> {
-        let length = file.seek(SeekFrom::End(0)).map_err(FileProblem::Io)?;
-        let tail = (END + MAX_COMMENT + LOCATOR).min(usize::try_from(length).unwrap_or(usize::MAX));
-        file.seek(SeekFrom::Start(length - tail as u64)).map_err(FileProblem::Io)?;
-        let mut bytes = vec![0; tail];
-        file.read_exact(&mut bytes).map_err(FileProblem::Io)?;
-        let starts = |start: &usize| bytes[*start..].starts_with(b"PK\x05\x06");
-        let Some(start) = (0..=tail.saturating_sub(END)).rev().find(starts) else {
-            let reason = "it has no end: it was not downloaded or written completely".to_owned();
-            return Err(FileProblem::Damaged { format: "zip", reason });
-        };
-        let (locator, end) = bytes.split_at(start);
-        let directory = Self { bytes: number(end, 12, 4), members: number(end, 10, 2) };
-        let locator = locator.len().checked_sub(LOCATOR).map(|start| &locator[start..]);
-        match locator.filter(|locator| locator.starts_with(b"PK\x06\x07")) {
-            None => Ok(directory),
-            Some(locator) => Self::of_zip64(file, number(locator, 8, 8)),
-        }
-    }
-
-    fn of_zip64(file: &mut (impl Read + Seek), at: u64) -> Result<Self, FileProblem> {
-        let mut record = [0; 56];
-        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut record)).map_err(|error| {
-            FileProblem::Damaged { format: "zip", reason: format!("the record of zip64: {error}") }
-        })?;
-        Ok(Self { bytes: number(&record, 40, 8), members: number(&record, 32, 8) })
-    }
-}
-
-/// The little-endian number of `length` bytes at a place, of which the caller knows that it is there.
-fn number(bytes: &[u8], place: usize, length: usize) -> u64 {
-    bytes[place..place + length].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 fn damaged(error: &zip::result::ZipError) -> FileProblem {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ::safetensors::{Dtype, SafeTensorError};
+use lookbehind_common::digest::Digest;
 
 use crate::ImageProblem;
 use crate::folder::endings;
@@ -49,6 +50,14 @@ pub enum FileProblem {
         files: u64,
         /// Images in subfolders, which the job does not ask for.
         nested: u64,
+    },
+    /// The file is not the one that the index of the data was made of.
+    #[error("its content is another one than when it was indexed: BLAKE3 {found}, expected {expected}")]
+    OtherContent {
+        /// Digest of what is there.
+        found: Digest,
+        /// Digest in the index.
+        expected: Digest,
     },
     /// The operating system cannot read the file.
     #[error("cannot be read: {0}")]

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::archive::within;
 use crate::loading::{Lent, Loading};
-use crate::places::{ItemKind, Tree};
+use crate::places::{Item, ItemKind, Tree};
 use crate::report::{Findings, Reason};
+use crate::stamp::Stamp;
 use crate::{DataError, FileProblem, Split};
 
 /// Bytes that a name takes in addition to its own, while the list of them grows.
@@ -86,6 +87,31 @@ impl Listing<'_> {
             }
         }
         Ok(classes)
+    }
+
+    /// Notes what tells whether anything in it has changed; of an archive, whether that has.
+    pub(super) fn stamp(&self, loading: &Loading, stamp: &mut Stamp) -> Result<(), DataError> {
+        if let Some(archive) = self.tree.archive() {
+            return archive.stamp(stamp);
+        }
+        for Item { name: class, kind } in self.tree.entries("", loading)?.items {
+            stamp.text(&class);
+            if kind == ItemKind::File || is_foreign(&class) {
+                continue;
+            }
+            let Some(folder) = self.tree.on_disk(&class)? else { continue };
+            self.visit(&class, loading, |entry, name| {
+                stamp.text(name);
+                let Entry::Image = entry else { return Ok(()) };
+                let found = std::fs::metadata(folder.join(name)).map_err(|error| DataError::File {
+                    file: self.tree.name(&within(&class, name)),
+                    problem: FileProblem::Io(error),
+                })?;
+                stamp.file(&found);
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether a folder has images; it has no file at all otherwise.

@@ -1,25 +1,29 @@
-//! Collects the images of a data set in memory: decodes them in parallel and keeps their order.
+//! Collects the images of a data set in memory, or gathers them for an index: decodes them in parallel and keeps their order.
 
 mod decoding;
+mod gathering;
 mod new_samples;
+mod raw;
+mod splits;
 mod tally;
 
+use lookbehind_common::digest::Digest;
 use rayon::prelude::*;
 
 use super::decode::{self, ImageProblem};
 use super::form::Form;
-use super::header::{Depth, Facts, Header, Image, Pixels};
+use super::header::{Facts, Header};
+use super::indexed::Gathered;
 use super::parameters::{FormParameters, OnDamaged};
 use super::stored::{Stored, place};
 use crate::loading::Loading;
 use crate::report::{Findings, Notes, Reason};
 use crate::samples::Blocks;
-use crate::{DataError, Dataset, MAX_CLASSES, Split};
+use crate::{DataError, Dataset, Split};
 use decoding::{NotDecoded, decode_all};
+use gathering::NewImage;
+pub(crate) use splits::{load, load_kept};
 use tally::Tally;
-
-/// Bytes of a label in memory.
-const LABEL: u64 = size_of::<u32>() as u64;
 
 /// An image file's bytes, and the class of the image.
 #[derive(Clone, Copy)]
@@ -64,6 +68,8 @@ pub(crate) struct Collector {
     pub(crate) findings: Findings,
     /// Names of the classes, if they have some.
     pub(crate) class_names: Vec<String>,
+    /// Whether the images come from files that the stamp of the data set does not cover.
+    pub(crate) from_other_files: bool,
     tally: Tally,
 }
 
@@ -83,6 +89,7 @@ impl Collector {
             fixed: false,
             findings: Findings::default(),
             class_names: Vec::new(),
+            from_other_files: false,
             tally: Tally::default(),
         }
     }
@@ -101,15 +108,9 @@ impl Collector {
         }
     }
 
-    /// Announces a number of decoded images [channels, height, width], which come in this form.
-    pub(crate) fn expect_raw(&mut self, images: u64, shape: [usize; 3]) -> Result<(), Rejected> {
-        self.expected = images;
-        let form = self.form(&facts_of(shape)?)?;
-        self.check_room(images, form).map_err(Rejected::Other)
-    }
-
     fn check_room(&self, images: u64, form: Form) -> Result<(), DataError> {
-        self.loading.has_room_for(images.saturating_mul(form.shape.bytes().saturating_add(LABEL)))
+        let bytes = Stored::bytes(&self.parameters, &form.shape);
+        self.loading.has_room_for(images.saturating_mul(bytes))
     }
 
     /// The form of all images so far and one with these facts; those that are kept are brought to it.
@@ -122,7 +123,8 @@ impl Collector {
         let form = match self.collected.take() {
             None => {
                 self.check_room(self.expected.max(1), own).map_err(Rejected::Other)?;
-                self.collected.insert(Collected { form: own, stored: Stored::new(own.shape) }).form
+                let stored = self.nothing_stored(own.shape).map_err(Rejected::Other)?;
+                self.collected.insert(Collected { form: own, stored }).form
             }
             Some(Collected { form, stored }) => {
                 let wide = form.with(own);
@@ -135,9 +137,17 @@ impl Collector {
         Ok(form)
     }
 
+    fn nothing_stored(&self, shape: Header) -> Result<Stored, DataError> {
+        match self.parameters.is_indexed() {
+            true => Ok(Stored::Gathered(Gathered::new(&self.loading)?)),
+            false => Ok(Stored::new(shape)),
+        }
+    }
+
     fn widened(&self, stored: Stored, from: Header, to: Header) -> Result<Stored, Rejected> {
         let images = (stored.len(Split::Train) + stored.len(Split::Test)) as u64;
-        let more = (to.bytes() - from.bytes()).saturating_mul(images);
+        let bytes = |shape: &Header| Stored::bytes(&self.parameters, shape);
+        let more = (bytes(&to) - bytes(&from)).saturating_mul(images);
         self.loading.keep(more).map_err(Rejected::Other)?;
         Ok(stored.widened(from, to))
     }
@@ -157,13 +167,13 @@ impl Collector {
             match facts.map_err(Rejected::image).and_then(|facts| Ok((facts, self.form(&facts)?))) {
                 Ok((facts, form)) => {
                     self.tally.count(&facts, &form);
-                    readable.push(place);
+                    readable.push((place, facts));
                 }
                 Err(Rejected::Image(_, problem)) => wrong.push((place, NotDecoded::Image(problem))),
                 Err(other) => return Err(other),
             }
         }
-        wrong.extend(self.decode(split, images, &readable)?);
+        wrong.extend(self.take(split, images, &readable, &name).map_err(Rejected::Other)?);
         wrong.sort_by_key(|(place, _)| *place);
         wrong.into_iter().try_for_each(|(place, reason)| match reason {
             NotDecoded::Image(problem) => self.skip(split, problem, place, &name),
@@ -186,58 +196,41 @@ impl Collector {
         Ok(())
     }
 
-    /// Decodes the images at these places and keeps those that could be decoded; returns the others with their places.
-    fn decode(
+    /// Takes the images with these places and facts, but for those that cannot be decoded, which are returned with their
+    /// places. For an index, they are decoded only if damaged ones are to be left out.
+    fn take(
         &mut self,
         split: Split,
         images: &[Encoded<'_>],
-        places: &[usize],
-    ) -> Result<Vec<(usize, NotDecoded)>, Rejected> {
+        readable: &[(usize, Facts)],
+        name: impl Fn(usize) -> String,
+    ) -> Result<Vec<(usize, NotDecoded)>, DataError> {
         let Some(form) = self.collected.as_ref().map(|collected| collected.form) else {
             return Ok(Vec::new());
         };
-        self.keep(places.len(), form).map_err(Rejected::Other)?;
-        let images: Vec<_> = places.iter().map(|&place| images[place]).collect();
-        let loading = self.loading.clone();
+        self.keep(readable.len(), form)?;
+        let chosen: Vec<_> = readable.iter().map(|&(place, _)| images[place]).collect();
+        let (loading, parameters) = (self.loading.clone(), self.parameters);
         let wrong = match self.stored() {
-            Stored::Eight(splits) => decode_all(&mut splits[place(split)], &images, form, &loading),
-            Stored::Sixteen(splits) => decode_all(&mut splits[place(split)], &images, form, &loading),
-        };
-        Ok(wrong.into_iter().map(|(index, reason)| (places[index], reason)).collect())
-    }
-
-    /// Keeps images that are already decoded, [channels, height, width], one after the other.
-    pub(crate) fn extend_raw(
-        &mut self,
-        split: Split,
-        shape: [usize; 3],
-        pixels: &[u8],
-        labels: &[u32],
-    ) -> Result<(), Rejected> {
-        let facts = facts_of(shape)?;
-        let form = self.form(&facts)?;
-        let as_stored = facts.stored == form.shape;
-        let work = if as_stored { 0 } else { form.work(&facts) };
-        let _lent = self.loading.lend(work).map_err(Rejected::Other)?;
-        self.keep(labels.len(), form).map_err(Rejected::Other)?;
-        labels.iter().for_each(|_| self.tally.count(&facts, &form));
-        let stored = self.stored();
-        labels.iter().for_each(|&label| stored.targets(split).push([label]));
-        for image in pixels.chunks_exact(facts.stored.size()) {
-            let decoded =
-                || Image { facts, pixels: Pixels::Eight(interleaved(image, facts.stored.channels)) };
-            match stored {
-                Stored::Eight(splits) if as_stored => splits[place(split)].inputs.push(image.iter().copied()),
-                Stored::Eight(splits) => splits[place(split)].inputs.push(form.bring(decoded())),
-                Stored::Sixteen(splits) => splits[place(split)].inputs.push(form.bring(decoded())),
+            Stored::Eight(splits) => decode_all(&mut splits[place(split)], &chosen, form, &loading),
+            Stored::Sixteen(splits) => decode_all(&mut splits[place(split)], &chosen, form, &loading),
+            Stored::Gathered(Gathered { writer, splits }) => {
+                let new = readable.iter().zip(&chosen).map(|((place, facts), image)| NewImage {
+                    bytes: image.bytes,
+                    label: image.label,
+                    name: name(*place),
+                    work: form.most_work(facts),
+                });
+                let check = (parameters.on_damaged == OnDamaged::Skip).then_some(form);
+                gathering::gather(writer, &mut splits[place(split)], new.collect(), check, &loading)?
             }
-        }
-        Ok(())
+        };
+        Ok(wrong.into_iter().map(|(index, reason)| (readable[index].0, reason)).collect())
     }
 
     fn keep(&mut self, images: usize, form: Form) -> Result<(), DataError> {
         self.loading.check()?;
-        self.loading.keep((images as u64).saturating_mul(form.shape.bytes() + LABEL))
+        self.loading.keep((images as u64).saturating_mul(Stored::bytes(&self.parameters, &form.shape)))
     }
 
     #[expect(clippy::expect_used, reason = "the form is asked for first")]
@@ -264,50 +257,17 @@ impl Collector {
         }
     }
 
-    fn finish(mut self, classes: usize) -> Result<Box<dyn Dataset>, DataError> {
+    /// The data set; one that is indexed is kept under a name, if there is one.
+    fn finish(mut self, classes: usize, name: Option<&Digest>) -> Result<Box<dyn Dataset>, DataError> {
         let Some(Collected { form, stored }) = self.collected else {
             let problem = "found no image, expected at least one".to_owned();
             return Err(DataError::Content { split: Split::Train, problem });
         };
         self.tally.report(&form, &mut self.findings);
         let notes = Notes { class_names: self.class_names, findings: self.findings.into_vec() };
-        stored.into_dataset(form.shape, classes, &self.loading, notes)
+        let name = name.filter(|_| !self.from_other_files);
+        stored.into_dataset(&self.parameters, (form, classes), notes, name, &self.loading)
     }
-}
-
-/// The facts of a decoded image, whose size no decoder has checked.
-fn facts_of([channels, height, width]: [usize; 3]) -> Result<Facts, Rejected> {
-    let header = Header { height, width, channels, depth: Depth::Eight };
-    match usize::try_from(header.bytes()) {
-        Ok(_) if header.bytes() < u64::MAX => Ok(Facts::plain(header)),
-        _ => Err(Rejected::Image(0, ImageProblem::TooLarge { width, height, limit: u64::MAX })),
-    }
-}
-
-fn interleaved(image: &[u8], channels: usize) -> Vec<u8> {
-    let plane = image.len() / channels;
-    (0..plane).flat_map(|pixel| image.iter().skip(pixel).step_by(plane).copied()).collect()
-}
-
-/// Loads a data set of images: `read` puts the images of a split, with labels below the given number, into the
-/// collector. It returns a description of the files that they come from, or `None` if the job does not ask for that
-/// split. If no number of classes is given, it is one more than the greatest label of the training split.
-pub(crate) fn load(
-    loading: &Loading,
-    form: FormParameters,
-    classes: Option<usize>,
-    mut read: impl FnMut(Split, usize, &mut Collector) -> Result<Option<String>, DataError>,
-) -> Result<Box<dyn Dataset>, DataError> {
-    let mut images = Collector::new(form, loading.clone());
-    let files = read(Split::Train, classes.unwrap_or(MAX_CLASSES), &mut images)?;
-    images.check_samples(Split::Train, files)?;
-    let classes = classes.unwrap_or_else(|| images.classes());
-    let files = match loading.new_samples() {
-        Some(files) => Some(images.read_new(&files)?),
-        None => read(Split::Test, classes, &mut images)?,
-    };
-    images.check_samples(Split::Test, files)?;
-    images.finish(classes)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The form that all images of a data set share, size, channels and depth, and the conversion of an image to it.
 
 use super::decode::ImageProblem;
-use super::header::{Facts, Header, Image, Pixels, Value};
+use super::header::{Depth, Facts, Header, Image, Pixels, Value};
 use super::parameters::{FormParameters, Resize};
 use super::resize::{self, Interpolation, resized};
 
@@ -124,6 +124,12 @@ impl Form {
         let stored = Header { channels: seen.channels.max(self.shape.channels), ..facts.stored };
         let pixels = stored.bytes().saturating_add(between.bytes()).saturating_mul(4);
         pixels.saturating_add(rows + windows + DECODER)
+    }
+
+    /// Most bytes that [`Self::work`] can say of an image, however many colours and bits others bring into the form.
+    pub(super) fn most_work(&self, facts: &Facts) -> u64 {
+        let shape = Header { channels: 3, depth: Depth::Sixteen, ..self.shape };
+        Self { shape, ..*self }.work(facts)
     }
 
     /// Converts an image; returns its pixels [channels, height, width].

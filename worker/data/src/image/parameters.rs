@@ -25,6 +25,10 @@ pub(crate) struct FormParameters {
     pub(crate) exif_orientation: bool,
     /// What happens to images whose files are damaged.
     pub(crate) on_damaged: OnDamaged,
+    /// Where the images are while the job runs.
+    pub(crate) loading: Where,
+    /// What the fingerprint of an indexed data set covers.
+    pub(crate) fingerprint: Option<FingerprintOf>,
 }
 
 impl Default for FormParameters {
@@ -36,6 +40,8 @@ impl Default for FormParameters {
             channels: None,
             exif_orientation: true,
             on_damaged: OnDamaged::default(),
+            loading: Where::default(),
+            fingerprint: None,
         }
     }
 }
@@ -76,10 +82,50 @@ pub(crate) enum OnDamaged {
     Skip,
 }
 
+/// Where images are while a job runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Where {
+    /// Decoded in memory.
+    #[default]
+    Memory,
+    /// In a file, from which they are decoded when they are needed.
+    Indexed,
+}
+
+/// What the fingerprint of an indexed data set covers; that of one in memory covers all pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FingerprintOf {
+    /// The bytes of the images' files.
+    #[default]
+    Index,
+    /// All pixels, so that it is the same as in memory.
+    Pixels,
+}
+
 impl FormParameters {
     /// Names of the keys.
-    pub(crate) const KEYS: [&str; 6] =
-        ["resize", "interpolation", "center_crop", "channels", "exif_orientation", "on_damaged"];
+    pub(crate) const KEYS: [&str; 8] = [
+        "resize",
+        "interpolation",
+        "center_crop",
+        "channels",
+        "exif_orientation",
+        "on_damaged",
+        "loading",
+        "fingerprint",
+    ];
+
+    /// Whether images are not kept in memory.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.loading == Where::Indexed
+    }
+
+    /// What the fingerprint of an indexed data set covers.
+    pub(super) fn fingerprint(&self) -> FingerprintOf {
+        self.fingerprint.unwrap_or_default()
+    }
 
     /// Separates the keys of the form from those that belong to the kind.
     pub(crate) fn take(parameters: &Parameters) -> Result<(Self, Parameters), JobError> {
@@ -92,6 +138,10 @@ impl FormParameters {
 
     /// Refuses parameters that no image can have.
     fn check(&self) -> Result<(), JobError> {
+        if self.fingerprint.is_some() && self.loading == Where::Memory {
+            let problem = "has no meaning without data.loading = \"indexed\"; remove it";
+            return Err(JobError::new("data.fingerprint", problem));
+        }
         if let Some(channels) = self.channels.filter(|channels| ![1, 3].contains(channels)) {
             return Err(JobError::new("data.channels", &format!("expected 1 or 3, found {channels}")));
         }

@@ -1,6 +1,11 @@
-//! The decoded images of both splits in memory, in the depth that they need.
+//! The images of both splits: decoded in memory, in the depth that they need, or gathered for an index.
 
+use lookbehind_common::digest::Digest;
+
+use super::form::Form;
 use super::header::{Depth, Header, Value};
+use super::indexed::{self, Gathered};
+use super::parameters::FormParameters;
 use crate::loading::Loading;
 use crate::memory::{self, Element};
 use crate::report::Notes;
@@ -11,7 +16,11 @@ use crate::{DataError, Dataset, Split};
 pub(super) enum Stored {
     Eight([Samples<u8>; 2]),
     Sixteen([Samples<u16>; 2]),
+    Gathered(Gathered),
 }
+
+/// Bytes of a label in memory.
+pub(super) const LABEL: u64 = size_of::<u32>() as u64;
 
 impl Stored {
     /// No images yet, of this shape.
@@ -27,7 +36,13 @@ impl Stored {
         match self {
             Self::Eight(splits) => &mut splits[place(split)].targets,
             Self::Sixteen(splits) => &mut splits[place(split)].targets,
+            Self::Gathered(gathered) => &mut gathered.splits[place(split)].targets,
         }
+    }
+
+    /// Bytes that an image takes in memory, in a form of this shape, with its label.
+    pub(super) fn bytes(parameters: &FormParameters, shape: &Header) -> u64 {
+        if parameters.is_indexed() { indexed::IMAGE } else { shape.bytes().saturating_add(LABEL) }
     }
 
     /// Number of images in a split.
@@ -35,6 +50,7 @@ impl Stored {
         match self {
             Self::Eight(splits) => splits[place(split)].targets.len(),
             Self::Sixteen(splits) => splits[place(split)].targets.len(),
+            Self::Gathered(gathered) => gathered.splits[place(split)].targets.len(),
         }
     }
 
@@ -43,6 +59,7 @@ impl Stored {
         match self {
             Self::Eight([train, _]) => train.classes(),
             Self::Sixteen([train, _]) => train.classes(),
+            Self::Gathered(gathered) => gathered.splits[0].classes(),
         }
     }
 
@@ -55,18 +72,26 @@ impl Stored {
                 Self::Sixteen(splits.map(|split| widened(split, to, times)))
             }
             (Self::Sixteen(splits), _) => Self::Sixteen(splits.map(|split| repeated(split, to, times))),
+            // They are brought to the last form when they are read.
+            (Self::Gathered(gathered), _) => Self::Gathered(gathered),
         }
     }
 
+    /// The data set. One that was gathered is kept under a name, if there is one.
     pub(super) fn into_dataset(
         self,
-        shape: Header,
-        classes: usize,
-        loading: &Loading,
+        parameters: &FormParameters,
+        (form, classes): (Form, usize),
         notes: Notes,
+        name: Option<&Digest>,
+        loading: &Loading,
     ) -> Result<Box<dyn Dataset>, DataError> {
+        let shape = form.shape;
         let input_shape = vec![shape.channels, shape.height, shape.width];
         match self {
+            Self::Gathered(gathered) => {
+                Ok(Box::new(gathered.into_dataset(parameters, (form, classes), notes, name, loading)?))
+            }
             Self::Eight(splits) => finished(input_shape, classes, splits, loading, notes),
             Self::Sixteen(splits) => finished(input_shape, classes, splits, loading, notes),
         }

@@ -18,9 +18,9 @@ use object_store::path::Path;
 use object_store::{ClientOptions, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, Result, RetryConfig};
 use url::{Position, Url};
 
-use super::cache::{Cache, Cached};
 use super::prefix::UrlPrefix;
 use crate::Cancellation;
+use crate::cache::{Cache, Cached};
 
 /// Longest time to connect, and longest silence while a file arrives.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ async fn fetch_from(
 ) -> std::result::Result<Cached, String> {
     let known = store.head(path).await.map_err(|error| describe(&error))?;
     let name = name(url, &known);
-    if let Some(cached) = cache.find(&name, known.size) {
+    if let Some(cached) = cache.find(&name, Some(known.size)) {
         tracing::debug!(%url, "data file is in the cache");
         return Ok(cached);
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Formatter, Result};
 
+use serde::{Deserialize, Serialize};
+
 use crate::Split;
 
 /// Most names that a finding keeps.
@@ -10,7 +12,7 @@ const EXAMPLES: usize = 5;
 const FINDINGS: usize = 64;
 
 /// Something that the owner of the data should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finding {
     /// Parts of the data that are no samples.
     LeftOut {
@@ -35,7 +37,7 @@ pub enum Finding {
 }
 
 /// Why something is left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// Files whose names do not end as those of images.
     Ending(String),
@@ -60,7 +62,7 @@ pub enum Reason {
 }
 
 /// What happened to samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Grey images got three equal channels, as others have colours.
     GreyToColours,

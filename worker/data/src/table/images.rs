@@ -1,6 +1,6 @@
 //! Tables of images: a column with files of images, their names or their pixels, and a column of labels.
 
-use lookbehind_common::job::JobError;
+use lookbehind_common::job::{JobError, Parameters};
 
 use super::columns::{Columns, Read, Row, Rules};
 use super::content::class_names;
@@ -11,11 +11,13 @@ use super::picture::Picture;
 #[cfg(feature = "parquet")]
 use super::picture::{planes, shape};
 use super::rows::{Format, Place, Rows};
-use crate::image::{Collector, Encoded, load};
+use crate::image::{Collector, Encoded, load_kept};
 use crate::loading::Loading;
+use crate::places::Places;
 use crate::report::Reason;
 use crate::source::{Content, Source};
-use crate::{DataEnvironment, DataError, Dataset, FileProblem, Split, is_url};
+use crate::stamp::Stamp;
+use crate::{DataError, Dataset, FileProblem, Split, is_url};
 
 /// Most images that are decoded at once, and about how many bytes of their files.
 const IMAGES: usize = 1024;
@@ -23,11 +25,11 @@ const BYTES: u64 = 1 << 23;
 /// Names of the columns of images that are looked for in Parquet files.
 pub(super) const USUAL: [&str; 2] = ["image", "img"];
 
-/// Loads the images of both splits.
+/// Loads the images of both splits; `given` are the parameters as they stand in the job.
 pub(super) fn read(
-    format: Format,
+    (format, given): (Format, &Parameters),
     parameters: &TableParameters,
-    environment: &DataEnvironment,
+    places: &Places<'_>,
     loading: &Loading,
     [train, test]: [&[Source]; 2],
 ) -> Result<Box<dyn Dataset>, DataError> {
@@ -35,7 +37,7 @@ pub(super) fn read(
     let mut table = ImageTable {
         format,
         parameters,
-        environment,
+        places,
         rules: Rules { dialect: parameters.dialect()?, missing: parameters.missing },
         label: parameters.wanted()?.label,
         labels: Labels::new(parameters.labels, classes, loading)?,
@@ -44,7 +46,12 @@ pub(super) fn read(
         table.labels.name(names);
     }
     let classes = classes.or(table.labels.named());
-    load(loading, parameters.form, classes, |split, classes, images| {
+    let stamp = || {
+        let mut stamp = Stamp::new(if format == Format::Parquet { "parquet" } else { "csv" }, given);
+        train.iter().chain(test).try_for_each(|file| file.stamp(&mut stamp))?;
+        Ok(stamp.finish())
+    };
+    load_kept(loading, parameters.form, classes, stamp, |split, classes, images| {
         let files = if split == Split::Train { train } else { test };
         table.labels.limit(classes);
         for file in files {
@@ -61,7 +68,7 @@ pub(super) fn read(
 struct ImageTable<'a> {
     format: Format,
     parameters: &'a TableParameters,
-    environment: &'a DataEnvironment,
+    places: &'a Places<'a>,
     rules: Rules,
     label: String,
     labels: Labels,
@@ -112,6 +119,7 @@ impl ImageTable<'_> {
                 continue;
             }
             let image = self.open(file, place, columns.place(place, picture), &mut row, &loading)?;
+            images.from_other_files |= image.file.is_some();
             held += image.content.as_ref().len() as u64;
             waiting.push(image);
             if waiting.len() == IMAGES || held >= BYTES {
@@ -172,7 +180,7 @@ impl ImageTable<'_> {
         match std::mem::replace(&mut row.picture, Picture::File(Vec::new())) {
             Picture::Named(name) => {
                 let path = self.path(table, &name);
-                let found = Source::find(self.environment, &path, "data.image");
+                let found = self.places.file(&path, "data.image");
                 let found = found.and_then(|source| source.length().map(|_| source));
                 let source = found.map_err(|error| in_row(table, column, path, error))?;
                 let content = source.content(loading)?;

@@ -13,7 +13,7 @@ fn images() -> Result<Box<dyn Dataset>, DataError> {
 
 fn shaped(shape: &[usize]) -> Result<Box<dyn Dataset>, DataError> {
     let rows = |samples: usize| Rows {
-        inputs: (0..4 * samples).map(|number| number as f32).collect(),
+        inputs: (0..shape.iter().product::<usize>() * samples).map(|number| number as f32).collect(),
         targets: (0..samples as u32).collect(),
     };
     Ok(Box::new(InMemory::new(shape.to_vec(), 10, rows(10), rows(2))?))
@@ -47,6 +47,19 @@ fn the_test_split_is_normalised_and_nothing_else() {
     let (inputs, batch) = batch(data.as_ref(), Split::Test, &[1, 0]);
     assert_eq!(inputs, [4.0, 6.0, 8.0, 10.0, -4.0, -2.0, 0.0, 2.0]);
     assert_eq!((batch.targets, batch.smoothing), ([1, 0].map(Target::from).to_vec(), 0.0));
+}
+
+#[test]
+fn published_values_are_known_by_name() {
+    let transformed = |normalize: Value| {
+        let shape = [3, 1, 1];
+        let data =
+            with_options(&parameters(json!({ "normalize": normalize })), 0, |_| shaped(&shape)).unwrap();
+        data.batch(Split::Test, &[0], PASS).unwrap().inputs
+    };
+    let imagenet = json!({ "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225] });
+    assert_eq!(transformed(json!("imagenet")), transformed(imagenet));
+    assert_eq!(transformed(json!("inception")), transformed(json!({ "mean": [0.5], "std": [0.5] })));
 }
 
 #[test]
@@ -101,6 +114,12 @@ fn options_that_cannot_be_are_refused_by_their_path() {
         (vec![1, 2, 2], json!({ "normalize": { "mean": [0.5], "std": [0] } }), "data.normalize.std"),
         (vec![1, 2, 2], json!({ "normalize": { "mean": [1, 2], "std": [1] } }), "data.normalize.mean"),
         (vec![1, 2, 2], json!({ "normalize": { "mean": [], "std": [1] } }), "found 0"),
+        (
+            vec![1, 2, 2],
+            json!({ "normalize": "imagenet" }),
+            "expected 1 value or 1, one per channel, found 3",
+        ),
+        (vec![3, 2, 2], json!({ "normalize": "imagnet" }), "did you mean \"imagenet\"?"),
         (vec![4], json!({ "augment": { "flip": true } }), "inputs of shape [4]"),
     ] {
         let error = with_options(&parameters(options), 0, |_| shaped(&shape)).err().unwrap();

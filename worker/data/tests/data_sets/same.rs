@@ -75,6 +75,34 @@ fn a_data_set_of_images_has_one_fingerprint_in_every_format() {
 }
 
 #[test]
+fn a_data_set_of_images_has_one_index_in_every_format() {
+    let (folder, environment) = data_folder();
+    write(folder.path());
+    let in_memory = load("folder", &json!({ "train": "train" }), &environment).unwrap();
+    for fingerprint in ["index", "pixels"] {
+        let load = |kind: &str, mut parameters: serde_json::Value| {
+            parameters["loading"] = "indexed".into();
+            parameters["fingerprint"] = fingerprint.into();
+            load(kind, &parameters, &environment).unwrap_or_else(|error| panic!("{parameters}: {error}"))
+        };
+        let reference = load("folder", json!({ "train": "train" }));
+        let same = reference.description() == in_memory.description();
+        assert_eq!(same, fingerprint == "pixels", "only pixels are the same in memory");
+        for (kind, parameters) in [
+            ("csv", json!({ "train": "train/train.csv", "image": "path" })),
+            ("parquet", json!({ "train": "hub.parquet" })),
+            ("parquet", json!({ "train": "binary.parquet" })),
+            ("parquet", json!({ "train": "named.parquet", "root": "train" })),
+        ] {
+            let data = load(kind, parameters);
+            assert_eq!(data.description(), reference.description(), "{kind}");
+            assert_eq!(data.report().class_names, NAMES, "{kind}");
+            assert_eq!(samples(data.as_ref()), samples(in_memory.as_ref()), "{kind}");
+        }
+    }
+}
+
+#[test]
 fn one_pixel_makes_another_fingerprint() {
     let (folder, environment) = data_folder();
     write(folder.path());

@@ -189,3 +189,18 @@ fn shapes_that_do_not_fit_are_refused() {
     let said = refused((0, 8, 8, 16), (8, 16, 3, 3), Conv2d::default());
     assert!(said.contains("0 images of 8x8: expected at least one pixel"), "{said}");
 }
+
+#[test]
+fn what_needs_no_gradient_gets_none_and_the_rest_stays_the_same() {
+    let case = case((2, 8, 8, 16), (24, 16, 3, 3), [2, 1, 1, 1]);
+    let (x, weight, outer) = case.tensors(3);
+    let forward = Forward { options: case.options, precision: Precision::F32 };
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let gradients = |x: &Tensor, weight: &Tensor| {
+        forward.gradients([x, weight], &outer, &outer).unwrap().map(|gradient| gradient.map(|g| values(&g)))
+    };
+    let (frozen_x, frozen_weight) = (x.as_detached_tensor(), weight.as_detached_tensor());
+    let [of_x, of_weight] = gradients(&x, &weight);
+    assert_eq!(gradients(&x, &frozen_weight), [of_x, None]);
+    assert_eq!(gradients(&frozen_x, &weight), [None, of_weight]);
+}

@@ -1,6 +1,6 @@
-use candle_core::{Device, Tensor, Var};
+use candle_core::Var;
 
-use super::linear;
+use super::*;
 use crate::agreement::assert_agreement;
 use crate::definitions;
 
@@ -52,6 +52,21 @@ fn inputs_without_gradient_and_in_any_memory_order_are_taken() {
     let gradients = y.sum_all().unwrap().backward().unwrap();
     assert!(gradients.get(&x).is_none());
     assert_eq!(gradients.get(&weight).unwrap().dims(), [2, 3]);
+}
+
+#[test]
+fn of_a_frozen_weight_no_gradient_is_computed_and_the_others_stay_the_same() {
+    let (x, weight) = (variable((4, 3), -2.0), variable((2, 3), 1.0));
+    let bias = Var::new(&[0.25_f32, -0.75], &Device::Cpu).unwrap();
+    let outer = Tensor::new(&[[1.0_f32, 2.0], [-1.0, 0.5], [3.0, 0.0], [0.0, -2.0]], &Device::Cpu).unwrap();
+    let gradients = |weight: &Tensor| {
+        Linear(Precision::F32).gradients([x.as_tensor(), weight, bias.as_tensor()], &outer, &outer).unwrap()
+    };
+    let [of_x, _, of_bias] = gradients(weight.as_tensor()).map(Option::unwrap);
+    let [same_x, none, same_bias] = gradients(&weight.as_detached_tensor());
+    assert!(none.is_none());
+    assert_eq!(rows(&same_x.unwrap()), rows(&of_x));
+    assert_eq!(same_bias.unwrap().to_vec1::<f32>().unwrap(), of_bias.to_vec1::<f32>().unwrap());
 }
 
 #[test]

@@ -19,12 +19,29 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// The memory of the process.
 #[derive(Clone, Copy)]
 pub(in crate::compute) struct Room {
-    /// Bytes that visits keep from one gradient to the next; 0 without visits.
-    pub(in crate::compute) kept: u64,
+    /// What is kept from one shard to the next.
+    pub(in crate::compute) kept: Kept,
     /// Bytes of weights and partials that go over the network meanwhile.
     pub(in crate::compute) transfers: u64,
     /// Most bytes that may be in use.
     pub(in crate::compute) limit: u64,
+}
+
+/// Bytes that are kept from one shard to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::compute) enum Kept {
+    /// Of partials that wait to be added.
+    Partials(u64),
+    /// Of visits: partials that wait, and the weights on the paths of shards.
+    Visits(u64),
+}
+
+impl Kept {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Partials(bytes) | Self::Visits(bytes) => bytes,
+        }
+    }
 }
 
 impl Shards {
@@ -81,23 +98,24 @@ impl Shards {
             self.check_room(needed, loaded, room)?;
         }
         // If a shard takes no memory, any number of them fits.
-        let left = room.limit.saturating_sub(loaded.saturating_add(room.transfers));
+        let taken = loaded.saturating_add(room.transfers).saturating_add(room.kept.bytes());
+        let left = room.limit.saturating_sub(taken);
         Ok(left.checked_div(needed).unwrap_or(u64::MAX))
     }
 
-    /// Refuses the job if its largest shard, with what visits keep and transfers take, takes more memory than what is loaded
-    /// leaves free.
+    /// Refuses the job if its largest shard, with what is kept meanwhile and what transfers take, takes more memory than
+    /// what is loaded leaves free.
     fn check_room(&self, needed: u64, loaded: u64, room: Room) -> Result<(), ComputeError> {
         let Room { kept, transfers, limit } = room;
-        let needed = needed.saturating_add(kept);
+        let needed = needed.saturating_add(kept.bytes());
         if needed.saturating_add(transfers) <= limit.saturating_sub(loaded) {
             return Ok(());
         }
         let (kind, samples) = (self.evaluator.kinds.model.clone(), self.samples.sampler.largest_shard());
         let [needed, transfers, loaded, limit] = [needed, transfers, loaded, limit].map(|bytes| bytes >> 20);
         Err(match kept {
-            0 => ComputeError::Memory { kind, samples, needed, transfers, loaded, limit },
-            _ => ComputeError::VisitMemory { kind, samples, needed, transfers, loaded, limit },
+            Kept::Partials(_) => ComputeError::Memory { kind, samples, needed, transfers, loaded, limit },
+            Kept::Visits(_) => ComputeError::VisitMemory { kind, samples, needed, transfers, loaded, limit },
         })
     }
 

@@ -193,10 +193,6 @@ impl PreparedJob for CudaJob {
         &self.description
     }
 
-    fn data_report(&self) -> Vec<String> {
-        self.samples.data_report()
-    }
-
     fn initial_state(&self) -> Result<ModelState<FlatBuffer>, ComputeError> {
         let Some(device_thread) = self.device_threads.first() else { return Err(ComputeError::NotLoaded) };
         device_thread.run(|replica| Ok(replica.initial())).wait()

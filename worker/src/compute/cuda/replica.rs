@@ -172,7 +172,7 @@ impl Replica {
         }
     }
 
-    /// A sum's gradient and batch statistics, in the host's memory.
+    /// A sum's gradient and batch statistics, in the host's memory. On the device, sums have places for frozen tensors.
     pub(super) fn fetch(&mut self, sum: &Sum) -> Result<(FlatBuffer, FlatBuffer), ComputeError> {
         let mut gradient = self.guarded(|replica| {
             let Self { device, download, .. } = replica;
@@ -180,7 +180,7 @@ impl Replica {
             queued.arrived()
         })?;
         let statistics = gradient.split_off(self.evaluator.tensors.layout().parameters());
-        Ok((FlatBuffer::from(gradient), FlatBuffer::from(statistics)))
+        Ok((self.evaluator.tensors.with_gradient(gradient), FlatBuffer::from(statistics)))
     }
 
     /// Time of each phase since the previous call.

@@ -4,11 +4,13 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::EPS;
+use super::onnx::activated;
 use crate::models::ForwardContext;
+use crate::onnx::{Attribute, Graph};
 use lookbehind_kernels::{self as ops, Activation, Affine, Normalized};
 
 /// Normalises each channel over samples and places: with the statistics of its batch in training, with the running
-/// statistics in a test.
+/// statistics in a test or where they are frozen.
 pub(in crate::models) struct BatchNorm {
     /// Prefix of its tensors' names, for reporting batch statistics.
     prefix: String,
@@ -49,7 +51,7 @@ impl BatchNorm {
         context: &ForwardContext<'_>,
     ) -> Result<Tensor> {
         let affine = Affine { weight: &self.weight, bias: &self.bias, eps: EPS };
-        if !context.is_training() {
+        if !context.uses_batch_statistics() {
             let (mean, variance) = (&self.running_mean, &self.running_var);
             return ops::batch_norm_inference(x, &affine, mean, variance, residual, activation);
         }
@@ -58,6 +60,23 @@ impl BatchNorm {
         context.report(format!("{}.running_mean", self.prefix), &mean);
         context.report(format!("{}.running_var", self.prefix), &variance);
         Ok(output)
+    }
+
+    /// activation(norm(x) + residual) of [n, c, ..] in a graph of ONNX.
+    pub(in crate::models) fn onnx(
+        &self,
+        x: &str,
+        residual: Option<&str>,
+        activation: Activation,
+        graph: &mut Graph<'_>,
+    ) -> Result<String> {
+        let mut inputs = vec![x.to_owned()];
+        for tensor in [&self.weight, &self.bias, &self.running_mean, &self.running_var] {
+            inputs.push(graph.tensor(tensor)?);
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let y = graph.node("BatchNormalization", &inputs, &[Attribute::Float("epsilon", EPS as f32)]);
+        Ok(activated(y, residual, activation, graph))
     }
 
     /// Refuses a single value per channel: it has no variance.

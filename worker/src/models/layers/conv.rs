@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::within_fan_in;
+use crate::onnx::{Attribute, Graph};
 use lookbehind_kernels::{self as ops, Conv2d};
 
 /// Shape of a convolution with a square window.
@@ -71,5 +72,21 @@ impl Conv {
             Some(bias) => ops::add_bias(&y, bias),
             None => Ok(y),
         }
+    }
+
+    /// [n, in, h, w] to [n, out, h', w'] in a graph of ONNX.
+    pub(in crate::models) fn onnx(&self, x: &str, graph: &mut Graph<'_>) -> Result<String> {
+        let weight = graph.tensor(&self.weight)?;
+        let bias = self.bias.as_ref().map(|bias| graph.tensor(bias)).transpose()?;
+        let inputs: Vec<&str> = [x, &weight].into_iter().chain(bias.as_deref()).collect();
+        let Conv2d { stride, padding, dilation, groups } = self.options;
+        let [stride, padding, dilation] = [stride, padding, dilation].map(|pixels| [pixels as i64; 4]);
+        let attributes = [
+            Attribute::Ints("strides", &stride[..2]),
+            Attribute::Ints("pads", &padding),
+            Attribute::Ints("dilations", &dilation[..2]),
+            Attribute::Int("group", groups as i64),
+        ];
+        Ok(graph.node("Conv", &inputs, &attributes))
     }
 }

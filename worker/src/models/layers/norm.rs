@@ -5,8 +5,10 @@ use candle_nn::{Init, VarBuilder};
 use lookbehind_common::job::JobError;
 use serde::Deserialize;
 
+use super::onnx::activated;
 use super::{BatchNorm, EPS};
 use crate::models::{Built, ForwardContext};
+use crate::onnx::{Attribute, Graph};
 use lookbehind_kernels::{self as ops, Activation, Affine};
 
 /// Scale and shift of a normalisation, `weight` and `bias`, each [c].
@@ -28,6 +30,19 @@ impl Scale {
     fn affine(&self) -> Affine<'_> {
         Affine { weight: &self.weight, bias: &self.bias, eps: self.eps }
     }
+
+    /// An operation of ONNX with this scale and shift.
+    fn onnx(
+        &self,
+        operator: &str,
+        x: &str,
+        attribute: Attribute<'_>,
+        graph: &mut Graph<'_>,
+    ) -> Result<String> {
+        let (weight, bias) = (graph.tensor(&self.weight)?, graph.tensor(&self.bias)?);
+        let epsilon = Attribute::Float("epsilon", self.eps as f32);
+        Ok(graph.node(operator, &[x, &weight, &bias], &[attribute, epsilon]))
+    }
 }
 
 /// Group normalisation (Wu and He, ECCV 2018): over each group of channels of a sample, at all places.
@@ -45,6 +60,15 @@ impl GroupNorm {
     /// [n, .., c] to the same shape.
     pub(in crate::models) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::group_norm(x, self.groups, &self.scale.affine())
+    }
+
+    /// [n, c, ..] to the same shape in a graph of ONNX, whose operator wants at least one dimension after the channels.
+    pub(in crate::models) fn onnx(&self, x: &str, graph: &mut Graph<'_>) -> Result<String> {
+        let axis = graph.integers(&[2]);
+        let x = graph.node("Unsqueeze", &[x, &axis], &[]);
+        let groups = Attribute::Int("num_groups", self.groups as i64);
+        let y = self.scale.onnx("GroupNormalization", &x, groups, graph)?;
+        Ok(graph.node("Squeeze", &[&y, &axis], &[]))
     }
 }
 
@@ -67,6 +91,11 @@ impl LayerNorm {
     /// [.., c] to the same shape.
     pub(in crate::models) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm(x, &self.scale.affine())
+    }
+
+    /// [.., c] to the same shape in a graph of ONNX.
+    pub(in crate::models) fn onnx(&self, x: &str, graph: &mut Graph<'_>) -> Result<String> {
+        self.scale.onnx("LayerNormalization", x, Attribute::Int("axis", -1), graph)
     }
 }
 
@@ -149,6 +178,20 @@ impl Norm {
         match activation {
             Activation::Identity => Ok(y),
             Activation::Relu => ops::relu(&y),
+        }
+    }
+
+    /// activation(norm(x) + residual) of [n, c, h, w] in a graph of ONNX.
+    pub(in crate::models) fn onnx(
+        &self,
+        x: &str,
+        residual: Option<&str>,
+        activation: Activation,
+        graph: &mut Graph<'_>,
+    ) -> Result<String> {
+        match self {
+            Self::Batch(norm) => norm.onnx(x, residual, activation, graph),
+            Self::Group(norm) => Ok(activated(norm.onnx(x, graph)?, residual, activation, graph)),
         }
     }
 }

@@ -17,6 +17,15 @@ fn named_networks_have_as_many_parameters_as_pytorchs() {
 }
 
 #[test]
+fn networks_for_imagenet_have_as_many_parameters_as_torchvisions() {
+    for (name, expected) in [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)] {
+        let model = json!({ "kind": "resnet", "name": name, "stem": "imagenet" });
+        let found = build_model(model, &[3, 224, 224], 1000).unwrap().1.layout().parameters();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_name_stands_for_its_blocks() {
     let of = |model| names_and_shapes(&build_model(model, &[3, 32, 32], 10).unwrap().1);
     let named = of(json!({ "kind": "resnet", "name": "resnet50", "width": 4 }));

@@ -3,7 +3,7 @@
 use candle_nn::VarBuilder;
 use lookbehind_common::job::{JobError, Parameters};
 
-use super::layer::{Layer, Residual};
+use super::layer::{Elementwise, Layer, Residual};
 use super::parameters::*;
 use super::site::{KINDS, Site, check_size, site};
 use crate::models::Built;
@@ -11,7 +11,7 @@ use crate::models::layers::{
     ActivationMemory, BatchNorm, Conv, ConvSpec, Dropouts, GroupNorm, ImageShape, LayerNorm, Linear, Shape,
     check_dropout,
 };
-use lookbehind_kernels::{self as ops, Conv2d, Pool2d};
+use lookbehind_kernels::{Conv2d, Pool2d};
 
 /// Most layers of a model, including nested ones.
 const MAX_LAYERS: usize = 1000;
@@ -192,10 +192,10 @@ fn pool(site: &Site<'_>) -> Built<(Pool2d, Shape)> {
 fn elementwise(site: &Site<'_>) -> Built<(Layer, Shape)> {
     let layer = match site.kind.as_str() {
         "relu" => Layer::Relu,
-        "gelu" => Layer::Elementwise(ops::gelu),
-        "silu" => Layer::Elementwise(ops::silu),
-        "tanh" => Layer::Elementwise(ops::tanh),
-        "sigmoid" => Layer::Elementwise(ops::sigmoid),
+        "gelu" => Layer::Elementwise(Elementwise::Gelu),
+        "silu" => Layer::Elementwise(Elementwise::Silu),
+        "tanh" => Layer::Elementwise(Elementwise::Tanh),
+        "sigmoid" => Layer::Elementwise(Elementwise::Sigmoid),
         unknown => {
             let problem = format!("expected one of {KINDS}, found {unknown:?}");
             return Err(JobError::new(&format!("{}.kind", site.path), &problem).into());

@@ -17,19 +17,38 @@ pub(super) enum Layer {
     /// [n, h, w, c] to [n, 1, 1, c].
     GlobalAvgPool,
     Relu,
-    /// Another function of each element.
-    Elementwise(fn(&Tensor) -> Result<Tensor>),
+    Elementwise(Elementwise),
     Dropout(Dropout),
     /// [n, h, w, c] to [n, c · h · w] in PyTorch's order.
     Flatten,
     Residual(Residual),
 }
 
+/// A function of each element other than ReLU.
+#[derive(Clone, Copy)]
+pub(super) enum Elementwise {
+    Gelu,
+    Silu,
+    Tanh,
+    Sigmoid,
+}
+
+impl Elementwise {
+    fn forward(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Gelu => ops::gelu(x),
+            Self::Silu => ops::silu(x),
+            Self::Tanh => ops::tanh(x),
+            Self::Sigmoid => ops::sigmoid(x),
+        }
+    }
+}
+
 /// x ↦ body(x) + shortcut(x).
 pub(super) struct Residual {
-    body: Vec<Layer>,
+    pub(super) body: Vec<Layer>,
     /// Empty for x itself.
-    shortcut: Vec<Layer>,
+    pub(super) shortcut: Vec<Layer>,
 }
 
 /// Applies the layers to `x`. A ReLU is fused with the normalisation or the sum before it.
@@ -81,7 +100,7 @@ impl Layer {
             Self::AvgPool(pool) => ops::avg_pool2d(x, *pool),
             Self::GlobalAvgPool => ops::global_avg_pool(x)?.unsqueeze(1)?.unsqueeze(1),
             Self::Relu => ops::relu(x),
-            Self::Elementwise(function) => function(x),
+            Self::Elementwise(function) => function.forward(x),
             Self::Dropout(layer) => layer.forward(x, context),
             Self::Flatten => flatten(x),
             Self::Residual(block) => block.forward(x, Activation::Identity, context),

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::Stream;
 use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::flat_buffer::FlatBuffer;
-use lookbehind_common::layout::TensorKind;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_proto::transfer::blocks::Block;
+use rayon::prelude::*;
 use tokio::sync::Notify;
 use tonic::Status;
 
-/// Blocks whose digests are computed side by side before others hear of them.
+/// Blocks that are made side by side before others hear of them.
 const GROUP: usize = 16;
 
 /// A range of blocks, of which some may not be there yet.
@@ -37,32 +37,26 @@ impl Offer {
         Self { range, state, changed: Notify::new() }
     }
 
-    /// Adds the blocks `order` of two flat buffers, each group as soon as its digests are computed. Returns the digests, by
-    /// the numbers of the blocks; those of other blocks are zero.
+    /// Adds the blocks `order` of two flat buffers, each group as soon as its blocks are made. Returns the digests, by the
+    /// numbers of the blocks; those of other blocks are zero.
     pub(in crate::session) fn fill(
         &self,
         blocks: &Blocks,
         values: &ModelState<Arc<FlatBuffer>>,
         order: &[u32],
     ) -> Vec<BlockDigest> {
-        let bytes = |kind| blocks.format(kind).into_bytes(Arc::clone(&values[kind]));
-        let shared = ModelState {
-            parameters: bytes(TensorKind::Parameter),
-            statistics: bytes(TensorKind::RunningStatistic),
+        let made = |number: &u32| {
+            let (kind, elements) = blocks.place(*number);
+            let bytes = blocks.format(kind).bytes_within(&values[kind], elements);
+            (*number, Block { digest: BlockDigest::of(&bytes), bytes })
         };
         let mut all = vec![BlockDigest::from_bytes([0; BlockDigest::BYTES]); blocks.count() as usize];
         for group in order.chunks(GROUP) {
-            let digests = blocks.digests_of(values.values(), group);
-            let block = |(number, digest): (u32, BlockDigest)| {
-                let (kind, elements): (TensorKind, _) = blocks.place(number);
-                let size = blocks.format(kind).bytes();
-                let bytes = shared[kind].slice(elements.start * size..elements.end * size);
-                (number, Block { bytes, digest })
-            };
-            for (number, digest) in group.iter().zip(&digests) {
-                all[*number as usize] = *digest;
+            let group: Vec<(u32, Block)> = group.par_iter().map(made).collect();
+            for (number, block) in &group {
+                all[*number as usize] = block.digest;
             }
-            self.put_all(group.iter().copied().zip(digests).map(block));
+            self.put_all(group);
         }
         all
     }
@@ -123,7 +117,7 @@ impl Offer {
             }
             match offer.get(number).await {
                 Some(block) => Ok(Some((block, (offer, number + 1)))),
-                None => Err(Status::unavailable("this worker does not have the block")),
+                None => Err(Status::failed_precondition("this worker does not have the block")),
             }
         })
     }

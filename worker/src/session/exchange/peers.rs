@@ -15,8 +15,8 @@ use lookbehind_proto::transfer::frames::Frames;
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::peer_service_server::SERVICE_NAME;
 use lookbehind_telemetry::metrics::Direction;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use super::plan::{Peer, Plan};
 use super::round::Round;
@@ -150,7 +150,7 @@ impl Peers {
     }
 
     /// Fetches a range of blocks from another worker, until its sink wants no more. Tries again, from the first missing
-    /// block on, while the other worker cannot be reached.
+    /// block on, while the other worker cannot be reached; not if it says that it does not have blocks of the weights.
     pub(super) async fn fetch(
         &self,
         what: Fetch<'_>,
@@ -171,7 +171,7 @@ impl Peers {
             if next > before {
                 (last_arrival, wait) = (Instant::now(), FIRST_WAIT);
             }
-            if last_arrival.elapsed() >= patience {
+            if last_arrival.elapsed() >= patience || is_final(what.wanted, &error) {
                 return Err(error);
             }
             tracing::debug!(session = %what.from, error = said(&error), "blocks cannot be fetched; trying again");
@@ -234,6 +234,12 @@ impl Peers {
     }
 }
 
+/// Whether it is in vain to ask again: the other worker does not pass on these blocks of the weights, for example because it
+/// had the version before the request.
+fn is_final(wanted: Wanted, error: &Status) -> bool {
+    matches!(wanted, Wanted::Weights) && error.code() == Code::FailedPrecondition
+}
+
 /// What was received by one call; recorded when this is dropped.
 struct Received<'a> {
     metrics: &'a WorkerMetrics,
@@ -272,5 +278,19 @@ pub(super) fn failed(error: IncomingError) -> Status {
     match error {
         IncomingError::Call(status) => status,
         IncomingError::Transfer(error) => Status::data_loss(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_does_not_have_the_weights_is_not_asked_again() {
+        let partial = Wanted::Partial(Segment { first: 0, end: 1 });
+        let refused = Status::failed_precondition("this worker does not have the block");
+        assert!(is_final(Wanted::Weights, &refused));
+        assert!(!is_final(partial, &refused));
+        assert!(!is_final(Wanted::Weights, &Status::unavailable("it has not heard of the request")));
     }
 }

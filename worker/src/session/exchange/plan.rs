@@ -24,9 +24,9 @@ pub(super) struct Plan {
     pub(super) request: RequestId,
     pub(super) ticket: Ticket,
     pub(super) peers: BTreeMap<SessionId, Peer>,
-    /// Ranges that together cover all blocks, and their owners; `None` for the coordinator.
+    /// Ranges that together cover all blocks of partials, and their owners; `None` for the coordinator. Empty for a test.
     pub(super) ranges: Vec<(BlockRange, Option<SessionId>)>,
-    /// The same for the blocks of the weights, where partials have others; else empty.
+    /// The same for the blocks of the weights, where partials have others or there are none; else empty.
     pub(super) weights: Vec<(BlockRange, Option<SessionId>)>,
     /// Segments and the workers that were asked for them, in the order in which they were asked.
     pub(super) makers: Vec<(Segment, SessionId)>,

@@ -1,7 +1,7 @@
 //! The loaded job.
 
 use lookbehind_common::ids::{FencingToken, JobId};
-use lookbehind_common::job::{ExchangeFormat, Method, Precision};
+use lookbehind_common::job::{ExchangeFormat, OptimizerSpec, Precision};
 
 use crate::compute::PreparedJob;
 
@@ -12,7 +12,7 @@ pub(super) struct Loaded {
     pub(super) precision: Precision,
     /// Format in which its gradients are added and sent.
     pub(super) exchange: ExchangeFormat,
-    pub(super) method: Method,
+    pub(super) optimizer: OptimizerSpec,
     pub(super) job: Box<dyn PreparedJob>,
     /// The weights that it holds; `None` while they are absent or possibly incomplete.
     pub(super) weights: Option<Version>,

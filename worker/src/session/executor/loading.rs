@@ -77,12 +77,11 @@ impl Thread {
             description: Some(loaded.job.description().into()),
             probe_digest: loaded.job.probe().0.to_vec().into(),
             class_description: self.backend.class_description(loaded.precision),
-            data_report: loaded.job.data_report().join("; "),
         };
         let layout = &loaded.job.description().layout;
         let lengths = Lengths {
             weights: layout.lengths(),
-            partials: partial_lengths(&loaded.method, layout),
+            partials: partial_lengths(&loaded.optimizer, layout),
             format: loaded.exchange,
         };
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), lengths));
@@ -101,8 +100,8 @@ impl Thread {
         let checked: JobSpec = wire::from_proto(spec).and_then(|file| file.validate()).map_err(in_spec)?;
         let job = self.backend.prepare(&checked, cancellation)?;
         let TrainSpec { precision, exchange, .. } = checked.train;
-        let method = checked.optimizer.method;
-        Ok(Loaded { id: id.clone(), spec: encoded, precision, exchange, method, job, weights: None })
+        let optimizer = checked.optimizer;
+        Ok(Loaded { id: id.clone(), spec: encoded, precision, exchange, optimizer, job, weights: None })
     }
 
     /// Sends a job's initial weights, or reports why not.

@@ -3,6 +3,7 @@ use lookbehind_data_fixtures::images::{jpeg, jpeg_with_exif, png, png16};
 use super::*;
 use crate::SampleContext;
 use crate::image::parameters::Resize;
+use crate::image::stored::LABEL;
 use crate::test_support::data_folder;
 
 fn grey(value: u8) -> Vec<u8> {

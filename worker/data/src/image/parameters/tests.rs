@@ -11,7 +11,8 @@ fn taken(given: Value) -> Result<FormParameters, String> {
 fn the_keys_of_the_form_are_separated_from_the_others() {
     let given = json!({
         "train": "a", "resize": 256, "center_crop": [224, 224], "interpolation": "bicubic",
-        "channels": 3, "exif_orientation": false, "on_damaged": "skip",
+        "channels": 3, "exif_orientation": false, "on_damaged": "skip", "loading": "indexed",
+        "fingerprint": "pixels",
     });
     let (form, rest) = FormParameters::take(&parameters(given)).unwrap();
     assert_eq!(rest, parameters(json!({ "train": "a" })));
@@ -22,6 +23,8 @@ fn the_keys_of_the_form_are_separated_from_the_others() {
         channels: Some(3),
         exif_orientation: false,
         on_damaged: OnDamaged::Skip,
+        loading: Where::Indexed,
+        fingerprint: Some(FingerprintOf::Pixels),
     };
     assert_eq!(form, expected);
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use candle_core::Tensor;
 use lookbehind_common::exchange_format::ExchangeFormat;
+use lookbehind_common::job::JobSpec;
 
 use super::*;
 use crate::compute::fixture::*;
@@ -64,16 +65,20 @@ fn a_segment_is_the_canonical_sum_of_its_shards_and_each_shard_is_progress() {
     assert_eq!(until.advanced.load(Ordering::Relaxed), 8);
 }
 
-/// The job of [`loaded`] after a change of its specification, on some GPUs.
-fn changed(
-    gpus: &[usize],
-    change: impl FnOnce(&mut lookbehind_common::job::JobSpec),
-) -> (tempfile::TempDir, Box<dyn PreparedJob>) {
+/// The job of [`loaded`] after a change of its specification.
+fn changed(change: impl FnOnce(&mut JobSpec)) -> (tempfile::TempDir, Box<dyn PreparedJob>) {
     let (folder, backend) = backend();
+    changed_on(folder, backend.on(&DeviceChoice::Cuda(vec![0])).unwrap(), change)
+}
+
+fn changed_on(
+    folder: tempfile::TempDir,
+    backend: CandleBackend,
+    change: impl FnOnce(&mut JobSpec),
+) -> (tempfile::TempDir, Box<dyn PreparedJob>) {
     let mut spec = job(MLP, &format!("{FILES}\nshuffle = false"), TRAIN);
     change(&mut spec);
-    let choice = DeviceChoice::Cuda(gpus.to_vec());
-    let mut job = backend.on(&choice).unwrap().prepare(&spec, &Cancellation::default()).unwrap();
+    let mut job = backend.prepare(&spec, &Cancellation::default()).unwrap();
     load(job.as_mut());
     (folder, job)
 }
@@ -81,7 +86,7 @@ fn changed(
 #[test]
 fn gradients_in_bf16_are_rounded_for_each_shard_and_each_sum_and_nothing_else_is() {
     let (_folder, mut exact) = loaded();
-    let (_other, mut rounded) = changed(&[0], |spec| spec.train.exchange = ExchangeFormat::Bf16);
+    let (_other, mut rounded) = changed(|spec| spec.train.exchange = ExchangeFormat::Bf16);
     assert_eq!(rounded.probe(), exact.probe(), "rounding hides differences between machines");
     let request = gradient(0, 8);
     let shards = (0..8).map(|number| {
@@ -99,29 +104,33 @@ fn gradients_in_bf16_are_rounded_for_each_shard_and_each_sum_and_nothing_else_is
     assert_eq!(rounded.segment(&request, root, &watch).unwrap(), sum.unwrap());
 }
 
+/// On all GPUs that there are, in either order.
 #[test]
 fn shards_climb_by_themselves_as_they_do_with_the_gradients_of_a_gpu_and_the_optimizers_arithmetic() {
-    use lookbehind_common::job::{Alpha, Ascent, InnerGradients, Method, Perturbation};
-    use lookbehind_common::optimizer::{Climb, Visit};
+    use lookbehind_common::job::{Alpha, Ascent, InnerGradients, Method, OptimizerSpec, Perturbation};
+    use lookbehind_common::optimizer::{Climb, ClimbOrder, Visit, VisitPartial};
     for exchange in [ExchangeFormat::F32, ExchangeFormat::Bf16] {
         let ascent = Ascent { rho: 0.5, eta: Some(0.01), perturbation: Perturbation::Shard };
         let gradients = InnerGradients::Reuse;
         let method = Method::Lookbehind { ascent, k: 3, alpha: Alpha::Static(0.5), gradients };
-        let (_folder, mut single) = changed(&[0], |spec| spec.train.exchange = exchange);
-        let (_other, mut climbing) = changed(&[0], |spec| {
+        let mut optimizer = None;
+        let (_folder, mut single) = changed(|spec| {
             spec.train.exchange = exchange;
-            spec.optimizer.method = method;
+            optimizer = Some(OptimizerSpec { method, ..spec.optimizer.clone() });
         });
+        let optimizer = optimizer.unwrap();
         let (request, initial) = (gradient(0, 8), single.initial_state().unwrap());
         let visits = (0..8).map(|number| {
-            let layout = Arc::new(single.description().layout.clone());
+            let layout = single.description().layout.clone();
             let visit = Visit::of(&method).unwrap();
-            let mut climb = Climb::new(visit, layout, &initial.parameters).unwrap();
+            let mut climb = Climb::new(visit, &optimizer, &layout, &initial.parameters).unwrap();
+            let mut sent = VisitPartial::new(visit, &optimizer, &layout);
             loop {
                 let weights = ModelState { parameters: climb.weights(), statistics: &initial.statistics[..] };
                 single.load(weights).unwrap();
-                let at = shard(single.as_mut(), &request, number).unwrap();
-                if let Some(partial) = climb.absorb(&at).unwrap() {
+                let mut at = shard(single.as_mut(), &request, number).unwrap();
+                climb.absorb(&mut at).unwrap();
+                if let Some(partial) = sent.absorb(&at).unwrap() {
                     break partial;
                 }
             }
@@ -131,8 +140,17 @@ fn shards_climb_by_themselves_as_they_do_with_the_gradients_of_a_gpu_and_the_opt
         let sum = lookbehind_common::reduction::reduce::<Stopped>(root, exchange, &mut |part| {
             Ok((part.len() == 1).then(|| visits[part.first as usize].clone()))
         });
-        let watch: Arc<dyn Watch> = Arc::new(Unwatched);
-        assert_eq!(climbing.segment(&request, root, &watch).unwrap(), sum.unwrap());
+        let sum = sum.unwrap();
+        for order in ClimbOrder::ALL {
+            let (folder, backend) = backend();
+            let backend = backend.on(&DeviceChoice::Cuda(Vec::new())).unwrap().with_climb_order(order);
+            let (_folder, mut climbing) = changed_on(folder, backend, |spec| {
+                spec.train.exchange = exchange;
+                spec.optimizer.method = method;
+            });
+            let watch: Arc<dyn Watch> = Arc::new(Unwatched);
+            assert_eq!(climbing.segment(&request, root, &watch).unwrap(), sum, "{order:?}");
+        }
     }
 }
 

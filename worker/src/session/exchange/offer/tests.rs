@@ -28,7 +28,8 @@ async fn whoever_waits_for_a_block_that_will_not_come_is_told() {
     offer.close();
     let found = waiting.await.unwrap();
     assert_eq!(found[0].as_ref().unwrap(), &block(b"here"));
-    assert!(found[1].is_err() && found.len() == 2);
+    let code = found[1].as_ref().map_err(Status::code);
+    assert_eq!((code, found.len()), (Err(tonic::Code::FailedPrecondition), 2));
 }
 
 #[tokio::test]
