@@ -150,7 +150,7 @@ pub fn write<T: Borrow<FlatBuffer>>(
     write_file(path, tensors_of(layout, weights, &counters), metadata)
 }
 
-/// The bytes of the file that [`write`] writes.
+/// The bytes of the file that [`write()`] writes.
 ///
 /// # Errors
 /// If a header cannot be made of the layout.

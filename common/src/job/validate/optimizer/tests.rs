@@ -11,7 +11,7 @@ fn optimizer(text: &str) -> Checked<OptimizerSpec> {
 
 #[test]
 fn without_groups_all_tensors_are_trained_alike_and_gradients_are_not_clipped() {
-    let spec = optimizer("").unwrap();
+    let spec = optimizer("[optimizer]\n").unwrap();
     assert_eq!((spec.groups, spec.clip_norm), (Groups::default(), None));
 }
 
