@@ -62,12 +62,11 @@ impl Models {
         for (name, place) in names.iter().zip(&places) {
             let bytes = match place {
                 Place::File { model, job: beside } => {
-                    if let (None, Some(beside)) = (&job, beside) {
-                        job = Some(read_job(beside)?);
-                    }
                     let bytes = std::fs::read(model).map_err(|error| CliError::read(model, error))?;
                     if job.is_none() {
-                        job = recipe(model, &bytes)?;
+                        // What the file itself says is about this model; the file beside it may be about another one.
+                        let beside = || beside.as_deref().map(read_job).transpose();
+                        job = recipe(model, &bytes)?.map_or_else(beside, |recipe| Ok(Some(recipe)))?;
                     }
                     bytes
                 }

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::limits::Slot;
 use super::views::IntoStatus;
 
 /// Chunks that are read ahead of the network.
@@ -25,12 +24,10 @@ pub(super) fn open(path: &Path) -> Result<(File, u64), Status> {
     Ok((file, length))
 }
 
-/// Sends a header and then a file. The slot becomes free when the stream is dropped: until then, what was read of the file
-/// is in memory.
+/// Sends a header and then a file.
 pub(super) fn send(
     header: v1::CheckpointHeader,
     file: File,
-    slot: Slot,
 ) -> impl Stream<Item = Result<v1::DownloadCheckpointResponse, Status>> {
     use v1::download_checkpoint_response::Part;
     let (parts, receiver) = mpsc::channel(AHEAD);
@@ -54,10 +51,8 @@ pub(super) fn send(
             let _ = parts.blocking_send(Ok(Part::Trailer(checksum.trailer(&[]))));
         }
     });
-    ReceiverStream::new(receiver).map(move |part| {
-        let _ = &slot;
-        part.map(|part| v1::DownloadCheckpointResponse { part: Some(part) })
-    })
+    ReceiverStream::new(receiver)
+        .map(|part| part.map(|part| v1::DownloadCheckpointResponse { part: Some(part) }))
 }
 
 /// Runs a closure that may block on the disk on a blocking thread.

@@ -176,8 +176,8 @@ impl JobService for JobServiceImpl {
         let subscription = self.shared.feeds.subscribe(&id);
         let view = self.view(caller, &id).await?;
         let cursor = watch::Cursor { revision: request.after_revision, outer_step: request.after_outer_step };
-        let events = watch::stream(self.shared.clone(), subscription, &view.record, cursor, slot);
-        Ok(Response::new(Box::pin(events)))
+        let events = watch::stream(self.shared.clone(), subscription, &view.record, cursor);
+        Ok(slot.kept_by(Box::pin(events)))
     }
 
     async fn list_workers(
@@ -249,6 +249,6 @@ impl JobService for JobServiceImpl {
             outer_step: manifest.position.outer_step,
             digest: manifest.digest.to_string(),
         };
-        Ok(Response::new(Box::pin(files::send(header, file, slot))))
+        Ok(slot.kept_by(Box::pin(files::send(header, file))))
     }
 }

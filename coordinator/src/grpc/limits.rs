@@ -10,7 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use lookbehind_proto::v1;
 use lookbehind_telemetry::throttle::{self, Throttle};
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::state::Caller;
 
@@ -93,6 +93,22 @@ struct Used {
 pub(super) struct Slot {
     slots: Arc<Slots>,
     caller: Caller,
+}
+
+/// A slot that becomes free when the last byte of an answer has left: an extension of the response, which the gate takes.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    _slot: Arc<Slot>,
+}
+
+impl Slot {
+    /// The response with an answer that keeps the slot. What makes the answer has ended long before it was read if it is
+    /// small.
+    pub(super) fn kept_by<T>(self, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        response.extensions_mut().insert(Kept { _slot: Arc::new(self) });
+        response
+    }
 }
 
 impl Slots {

@@ -9,7 +9,6 @@ use lookbehind_proto::v1::watch_job_response::Event;
 use tonic::Status;
 
 use super::files::off_runtime;
-use super::limits::Slot;
 use super::views::{self, IntoStatus};
 use crate::runtime::{Shared, Subscription};
 use crate::state::JobRecord;
@@ -44,7 +43,6 @@ struct Watcher {
     over: bool,
     /// Whether the cursor was at the job's last notice from the beginning. Then only outer steps can follow.
     no_more_notices: bool,
-    _slot: Option<Slot>,
 }
 
 /// All events of the job in `record`, which was asked for after subscribing. The caller must limit the number of watchers itself.
@@ -53,7 +51,7 @@ pub(crate) fn from_the_beginning(
     subscription: Subscription,
     record: &JobRecord,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
-    follow(shared, subscription, record, Cursor { revision: 0, outer_step: 0 }, None)
+    stream(shared, subscription, record, Cursor { revision: 0, outer_step: 0 })
 }
 
 /// The events of the job in `record` after a cursor.
@@ -61,18 +59,7 @@ pub(super) fn stream(
     shared: Shared,
     subscription: Subscription,
     record: &JobRecord,
-    cursor: Cursor,
-    slot: Slot,
-) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
-    follow(shared, subscription, record, cursor, Some(slot))
-}
-
-fn follow(
-    shared: Shared,
-    subscription: Subscription,
-    record: &JobRecord,
     mut cursor: Cursor,
-    slot: Option<Slot>,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + use<> {
     let job = record.id.clone();
     cursor.revision = cursor.revision.min(record.revision);
@@ -89,7 +76,6 @@ fn follow(
         known: record.revision,
         over: false,
         no_more_notices,
-        _slot: slot,
     };
     futures_util::stream::try_unfold(watcher, Watcher::next)
 }

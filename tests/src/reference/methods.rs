@@ -146,16 +146,14 @@ impl Trainer {
             Method::MultistepSam { ascent, descent, .. } => {
                 let mut perturbed = self.unperturbed(&self.slow, &batches[0], ascent);
                 let mut gradients = Vec::new();
-                for batch in &batches {
+                for (number, batch) in (1..).zip(&batches) {
                     perturbed.turn_to(batch);
                     self.climb(&mut perturbed, ascent, gradient);
-                    gradients.push(self.of_parts(&perturbed, gradient));
+                    if descent == DescentGradient::Mean || number == batches.len() {
+                        gradients.push(self.of_parts(&perturbed, gradient));
+                    }
                 }
-                let g = match descent {
-                    DescentGradient::Last => gradients.swap_remove(gradients.len() - 1),
-                    DescentGradient::Mean => mean(&gradients),
-                };
-                self.base.step(&mut self.slow, &g, lr);
+                self.base.step(&mut self.slow, &mean(&gradients), lr);
             }
             Method::Rwp { rho } => {
                 let perturbed = self.randomly_perturbed(rho);

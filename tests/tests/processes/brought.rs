@@ -144,8 +144,10 @@ async fn a_model_is_fine_tuned_on_other_classes_to_the_same_bytes_for_any_number
         process.exit().await;
         process.stderr()
     };
-    run(&["export", "one", "--data", ".", "--out", "alone.safetensors"]).await;
+    let exported = run(&["export", "one", "--data", ".", "--out", "alone.safetensors"]).await;
+    assert!(folder.path().join("alone.safetensors").is_file(), "{exported}");
     let said = run(&["predict", "alone.safetensors", "--data", ".", "--out", "predictions.csv"]).await;
-    let predictions = String::from_utf8(read("predictions.csv")).unwrap_or_else(|_| panic!("{said}"));
+    assert!(folder.path().join("predictions.csv").is_file(), "{said}");
+    let predictions = String::from_utf8(read("predictions.csv")).unwrap();
     assert!(predictions.starts_with("sample,file,label,class,probability,p_1,p_2\n"), "{predictions}");
 }

@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -212,45 +211,6 @@ async fn answers_that_a_guest_does_not_read_take_its_places_and_none_of_others()
     let other = guest_at(&cluster, &credentials, 3).get("/api/overview").send();
     assert_eq!(within("an answer", other).await.unwrap().status(), StatusCode::OK);
     drop(held);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guest_who_asks_too_fast_is_told_so_and_one_at_another_address_is_served() {
-    let credentials = Credentials::new();
-    let coordinator = credentials.folder("coordinator");
-    let cluster = Cluster::guarded(&credentials.folder("admin"), |config| {
-        config.credentials = Some(coordinator);
-        config.http = Some(([127, 0, 0, 1], 0).into());
-        // Twenty requests may wait.
-        config.failure_detection = Duration::from_millis(200);
-    })
-    .await;
-    let guest = |last| guest_at(&cluster, &credentials, last);
-    let mut flood = JoinSet::new();
-    for _ in 0..4 {
-        let browser = guest(2);
-        for _ in 0..32 {
-            let browser = browser.clone();
-            flood.spawn(async move {
-                loop {
-                    let answer = browser.get("/api/me").send().await;
-                    if answer.is_ok_and(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS) {
-                        return;
-                    }
-                }
-            });
-        }
-    }
-    within("a request that is refused", flood.join_next()).await.expect("a request").expect("no panic");
-    let answer = within("an answer", guest(3).get("/api/overview").send()).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    flood.shutdown().await;
-    within("that the flood is forgiven", async {
-        while guest(2).get("/api/overview").send().await.map(|answer| answer.status()).ok()
-            != Some(StatusCode::OK)
-        {}
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ use tonic::codegen::http;
 
 use super::budget::Ledger;
 use super::methods::Answer;
+use crate::grpc::limits::Kept;
 
 /// What a call has until its answer has left.
 pub(super) struct Held {
@@ -40,13 +41,14 @@ impl Held {
         patience: Duration,
     ) -> Result<http::Response<Body>, Status> {
         let Self { ledger, place, closing } = self;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        let kept = (place, head.extensions.remove::<Kept>());
         let body = match kind {
             // A status alone.
             _ if body.is_end_stream() => body,
             Answer::Session => body,
-            Answer::Stream => Body::new(limited(Pieces::new(body), place, patience, closing, unread)),
-            Answer::Tensors => Body::new(limited(body, place, patience, closing, unread)),
+            Answer::Stream => Body::new(limited(Pieces::new(body), kept, patience, closing, unread)),
+            Answer::Tensors => Body::new(limited(body, kept, patience, closing, unread)),
             Answer::Message => {
                 let whole = match body.collect().await {
                     Ok(whole) => whole,
@@ -57,7 +59,7 @@ impl Held {
                 ledger.take(message.len())?;
                 let frames = [Some(Frame::data(message)), trailers.map(Frame::trailers)];
                 let whole = StreamBody::new(stream::iter(frames.into_iter().flatten().map(Ok::<_, Status>)));
-                Body::new(limited(Pieces::new(whole), (ledger, place), patience, closing, unread))
+                Body::new(limited(Pieces::new(whole), (ledger, kept), patience, closing, unread))
             }
         };
         Ok(http::Response::from_parts(head, body))
