@@ -63,8 +63,8 @@ pub struct Valid {
     /// What the link of a worker carries each way in a complete outer step, in multiples of the bytes of the parameters as
     /// f32.
     pub communication_per_outer_step: f64,
-    /// Bytes that visits take on a worker that has all shards, in addition to a gradient, in either order; absent without visits, or where
-    /// the model cannot be built.
+    /// Bytes that visits take on a worker that has all shards, in addition to a gradient, in either order; absent without
+    /// visits, or where the model cannot be built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visit_bytes: Option<VisitBytes>,
     /// What was read of the data, in lines for people; empty without `--data`.

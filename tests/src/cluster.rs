@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lookbehind_common::job::JobFile;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_identity::{Access, Folder};
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -186,6 +187,26 @@ impl Cluster {
         assert_eq!(history.digest(), small_digest().await, "a good job's weights changed");
         assert_eq!(history.state(), v1::JobState::Succeeded);
     }
+}
+
+/// The digest of a job on this many workers, all of which took part.
+///
+/// # Panics
+/// If the job fails.
+pub async fn digest_on(cluster: &Cluster, job: &JobFile, workers: u32) -> String {
+    let mut job = job.clone();
+    jobs::on_workers(&mut job, workers);
+    within(&format!("a run of all {workers} workers"), async {
+        loop {
+            let history = cluster.client().run(&job).await;
+            history.check_whole();
+            // On a busy machine a run may end before the last worker has loaded the job.
+            if history.most_workers() == workers {
+                return history.digest().to_owned();
+            }
+        }
+    })
+    .await
 }
 
 /// Digest of the final weights of [`jobs::small`], from one undisturbed worker.

@@ -112,10 +112,13 @@ fn are_positions(name: &str) -> bool {
     name.rsplit('.').next() == Some(POSITIONS)
 }
 
+/// A tensor of the file with its name there.
+type Piece<'a> = (String, TensorView<'a>);
+
 /// What a tensor of the model consists of: tensors of the file, one after the other along the first dimension.
 struct Source<'a> {
-    /// Names in the file, and the tensors, by their place.
-    pieces: BTreeMap<usize, (String, TensorView<'a>)>,
+    first: Piece<'a>,
+    rest: Vec<Piece<'a>>,
 }
 
 /// A file's tensors by the names that the model has.
@@ -131,28 +134,30 @@ impl<'a> Renamed<'a> {
         let mut names: Vec<String> = file.names().into_iter().map(str::to_owned).collect();
         names.sort_unstable();
         check_prefixes("drop", &from.drop, names.iter().map(String::as_str))?;
-        let mut renamed = Self { tensors: BTreeMap::new(), names };
-        for name in renamed.names.clone() {
+        // By the name in the model, and by their place there.
+        let mut tensors: BTreeMap<String, BTreeMap<usize, Piece<'a>>> = BTreeMap::new();
+        for name in &names {
             let Some(stripped) = name.strip_prefix(&from.strip_prefix) else { continue };
-            if is_under_any(&name, &from.drop) || model_file::is_counter(&name) {
+            if is_under_any(name, &from.drop) || model_file::is_counter(name) {
                 continue;
             }
             let Some((target, place)) = renaming.rename(stripped) else { continue };
-            let tensor = file.tensor(&name).map_err(|source| ImportError::File(source.into()))?;
-            let source = renamed.tensors.entry(target.clone());
-            let pieces = &mut source.or_insert_with(|| Source { pieces: BTreeMap::new() }).pieces;
+            let tensor = file.tensor(name).map_err(|source| ImportError::File(source.into()))?;
+            let pieces = tensors.entry(target.clone()).or_default();
             if let Some((other, _)) = pieces.insert(place, (name.clone(), tensor)) {
-                return Err(ImportError::Twice { target, first: other, second: name });
+                return Err(ImportError::Twice { target, first: other, second: name.clone() });
             }
         }
-        if !from.strip_prefix.is_empty()
-            && renamed.names.iter().all(|name| !name.starts_with(&from.strip_prefix))
-        {
-            let (value, names) = (from.strip_prefix.clone(), explain::listed(renamed.names));
+        if !from.strip_prefix.is_empty() && names.iter().all(|name| !name.starts_with(&from.strip_prefix)) {
+            let (value, names) = (from.strip_prefix.clone(), explain::listed(names));
             return Err(ImportError::NoEffect { key: "strip_prefix", value, names });
         }
-        renaming.check_all_used(&renamed.names)?;
-        Ok(renamed)
+        renaming.check_all_used(&names)?;
+        let source = |(target, pieces): (String, BTreeMap<usize, Piece<'a>>)| {
+            let mut pieces = pieces.into_values();
+            Some((target, Source { first: pieces.next()?, rest: pieces.collect() }))
+        };
+        Ok(Self { tensors: tensors.into_iter().filter_map(source).collect(), names })
     }
 
     fn missing(&self, name: &str, from: &ImportedFile, model: Wanted<'_>) -> ImportError {
@@ -172,22 +177,15 @@ impl<'a> Renamed<'a> {
 }
 
 impl Source<'_> {
-    /// The name in the file of its first piece. A source is made with a piece.
+    /// The name in the file of its first piece.
     fn first_name(&self) -> &str {
-        self.pieces.values().next().map_or("", |(name, _)| name)
+        &self.first.0
     }
 
     /// Its values, of one tensor or of several that follow each other.
     fn values(&self) -> Result<Values, ImportError> {
-        let mut all: Option<Values> = None;
-        for (name, tensor) in self.pieces.values() {
-            let next = Values::of(name, tensor)?;
-            all = Some(match all {
-                None => next,
-                Some(values) => values.followed_by(next, name)?,
-            });
-        }
-        Ok(all.unwrap_or_default())
+        let of = |(name, tensor): &Piece<'_>| Values::of(name, tensor);
+        self.rest.iter().try_fold(of(&self.first)?, |values, next| values.followed_by(of(next)?, &next.0))
     }
 
     /// Copies its values to a tensor of the model, resampled if they are position embeddings and the job asks for it.

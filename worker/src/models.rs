@@ -83,4 +83,4 @@ pub trait Model: Send + Sync {
 #[cfg(test)]
 mod activation_memory_tests;
 #[cfg(test)]
-mod recorded_tests;
+pub(crate) mod recorded_tests;

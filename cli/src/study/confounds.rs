@@ -19,7 +19,8 @@ pub struct Confounds {
     /// Whether α is adaptive.
     pub adaptive: bool,
     /// Radius of the SAM step to which the method is equal to first order: ρ for SAM, kρ for Multistep-SAM, (k+1)ρ/2 for
-    /// Lookbehind, whose descents are at ρ, 2ρ, …, kρ, and for Multistep-SAM with the mean of these gradients. `None` without ascents.
+    /// Lookbehind, whose descents are at ρ, 2ρ, …, kρ, and for Multistep-SAM with the mean of these gradients. `None`
+    /// without ascents.
     pub effective_rho: Option<f64>,
     /// kρ, the length of the path; `None` without ascents.
     pub path: Option<f64>,
@@ -29,13 +30,12 @@ impl Confounds {
     /// Those of a job.
     pub fn of(spec: &JobSpec) -> Self {
         let parts = spec.optimizer.method.parts();
-        let rho = parts.ascent.map(|ascent| ascent.rho);
-        let (effective, path) = radii(&spec.optimizer.method);
+        let radii = radii(&spec.optimizer.method).zip(parts.ascent);
         Self {
             alpha_k_lr: movement(&spec.optimizer.method) * spec.optimizer.base.lr(),
             adaptive: parts.alpha == Some(Alpha::Adaptive),
-            effective_rho: rho.map(|rho| rho * effective),
-            path: rho.map(|rho| rho * path),
+            effective_rho: radii.map(|((effective, _), ascent)| effective * ascent.rho),
+            path: radii.map(|((_, path), ascent)| path * ascent.rho),
         }
     }
 }
@@ -48,7 +48,7 @@ pub fn resolve(path: &str, value: &Value, method: &Method) -> Option<Setting> {
     if path == ALPHA_K_LR {
         return Some(Setting::new("optimizer.base.lr", value / movement(method)));
     }
-    method.parts().ascent.map(|_| Setting::new("optimizer.rho", value / radii(method).0))
+    radii(method).map(|(effective, _)| Setting::new("optimizer.rho", value / effective))
 }
 
 /// α·k: the movement of an outer step in units of lr.
@@ -64,18 +64,15 @@ fn movement(method: &Method) -> f64 {
     }
 }
 
-/// Radius in effect and length of the path in units of ρ.
-fn radii(method: &Method) -> (f64, f64) {
+/// Radius in effect and length of the path in units of ρ; `None` without ascents.
+fn radii(method: &Method) -> Option<(f64, f64)> {
     let k = f64::from(method.parts().inner_steps());
     match method {
-        Method::Sgd | Method::Sam { .. } | Method::Lookahead { .. } | Method::LookaheadSam { .. } => {
-            (1.0, 1.0)
-        }
-        // Not asked for: it has no ascents.
-        Method::Rwp { .. } => (1.0, 1.0),
-        Method::MultistepSam { descent: DescentGradient::Last, .. } => (k, k),
+        Method::Sgd | Method::Lookahead { .. } | Method::Rwp { .. } => None,
+        Method::Sam { .. } | Method::LookaheadSam { .. } => Some((1.0, 1.0)),
+        Method::MultistepSam { descent: DescentGradient::Last, .. } => Some((k, k)),
         Method::MultistepSam { descent: DescentGradient::Mean, .. } | Method::Lookbehind { .. } => {
-            ((k + 1.0) / 2.0, k)
+            Some(((k + 1.0) / 2.0, k))
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use lookbehind_proto::v1;
+use lookbehind_telemetry::http::unread::Kept;
 use lookbehind_telemetry::throttle::{self, Throttle};
 use prost::Message as _;
 use tonic::{Response, Status};
@@ -95,18 +96,12 @@ pub(super) struct Slot {
     caller: Caller,
 }
 
-/// A slot that becomes free when the last byte of an answer has left: an extension of the response, which the gate takes.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    _slot: Arc<Slot>,
-}
-
 impl Slot {
-    /// The response with an answer that keeps the slot. What makes the answer has ended long before it was read if it is
-    /// small.
+    /// The response with an answer that keeps the slot until its last byte has left: what makes the answer has ended long
+    /// before it was read if it is small.
     pub(super) fn kept_by<T>(self, answer: T) -> Response<T> {
         let mut response = Response::new(answer);
-        response.extensions_mut().insert(Kept { _slot: Arc::new(self) });
+        response.extensions_mut().insert(Kept::new(self));
         response
     }
 }

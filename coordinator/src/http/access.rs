@@ -2,19 +2,20 @@
 
 use std::net::IpAddr;
 
-use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lookbehind_identity::{Identity, Role};
+use lookbehind_telemetry::http::unread::Kept;
 use serde::Serialize;
 
 use super::App;
 use super::answer::Refusal;
 use super::pace;
-use super::places::{Holder, Place};
+use super::places::Holder;
 use crate::grpc::callers::{bearer, holder};
 use crate::observe::Refused;
 use crate::state::Caller;
@@ -92,36 +93,12 @@ pub(super) async fn check(State(app): State<App>, mut request: Request, next: Ne
     };
     request.extensions_mut().insert(viewer);
     request.extensions_mut().insert(holder);
-    placed(next.run(request).await, place).await
-}
-
-/// An answer, with its place among the requests that are under way.
-struct Placed {
-    bytes: Bytes,
-    _place: Place,
-}
-
-impl AsRef<[u8]> for Placed {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+    let mut response = next.run(request).await;
+    // A stream of events counts as an open page from here on.
+    if response.body().size_hint().exact().is_some() {
+        response.extensions_mut().insert(Kept::new(place));
     }
-}
-
-/// Gives an answer its place until its last byte has left for the client. A stream of events has none: it counts as an open
-/// page from here on.
-async fn placed(response: Response, place: Place) -> Response {
-    if response.body().size_hint().exact().is_none() {
-        return response;
-    }
-    let (head, body) = response.into_parts();
-    // It is in memory already.
-    match to_bytes(body, usize::MAX).await {
-        Ok(bytes) => {
-            let bytes = Bytes::from_owner(Placed { bytes, _place: place });
-            Response::from_parts(head, Body::from(bytes))
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    response
 }
 
 fn viewer(app: &App, request: &Request) -> Result<Viewer, Refusal> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
+use lookbehind_common::model_state::ModelState;
 use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
 
@@ -68,6 +69,8 @@ pub(crate) struct Training {
     pub(crate) description: Arc<JobDescription>,
     /// Which batches each outer step takes, and how many outer steps there are.
     pub(crate) plan: Plan,
+    /// Lengths of the partials of gradients, in elements.
+    pub(crate) partials: ModelState<usize>,
     /// Measurements of the current outer step.
     pub(crate) step: Step,
     /// The newest published version of the weights; 0 before the first.

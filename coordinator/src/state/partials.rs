@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lookbehind_common::exchange_format::ExchangeFormat;
 use lookbehind_common::ids::{JobId, RequestId, SessionId};
 use lookbehind_common::model_state::ModelState;
-use lookbehind_common::optimizer::{Visit, partial_lengths};
+use lookbehind_common::optimizer::Visit;
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_proto::transfer::Checksum;
@@ -114,9 +114,7 @@ impl Core {
         let training = job.active.as_ref()?.training()?;
         let request = training.request().filter(|request| request.id == *id)?;
         let lengths = match request.coordinates.kind {
-            RequestKind::Gradient { .. } => {
-                partial_lengths(&job.spec.optimizer, &training.description.layout)
-            }
+            RequestKind::Gradient { .. } => training.partials,
             RequestKind::Test(_) => ModelState::default(),
         };
         Some((Form { lengths, format: job.spec.train.exchange }, request))

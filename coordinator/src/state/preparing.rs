@@ -7,6 +7,7 @@ use lookbehind_common::flat_buffer::FlatBuffer;
 use lookbehind_common::ids::{JobId, SessionId};
 use lookbehind_common::job::{InitSpec, JobDescription, JobSpec, ResourcesSpec, Unit};
 use lookbehind_common::model_state::ModelState;
+use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_common::sampling::{Plan, Position};
 
 use super::Core;
@@ -160,12 +161,14 @@ impl Cluster {
         let Start { trainer, recorded } = start;
         let description = Arc::clone(job.require_active()?.description()?);
         let plan = plan(&job.spec, &description).map_err(Halt::Failed)?;
+        let partials = partial_lengths(&job.spec.optimizer, &description.layout);
         let position = trainer.position();
         // Whoever said that the job cannot be prepared was wrong.
         job.faults.clear();
         job.require_active_mut()?.stage = Stage::Training(Box::new(Training {
             description,
             plan,
+            partials,
             step: Step::new(position, self.now.elapsed),
             weights_version: 0,
             weights_digests: Arc::default(),

@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use super::connection::Busy;
 use super::pieces::Pieces;
 use super::seat::Seat;
-use super::unread::limited;
+use super::unread::{Kept, limited};
 use super::{Limits, Peer};
 
 /// Answers a request. If the handler panics, the answer is 500. No answer may be taken for another type of content than
@@ -46,9 +46,10 @@ pub(super) async fn answer(
     };
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // The request counts as active until the last byte of its response has been handed over, or it is not read.
+    let kept = (busy, seated, response.extensions_mut().remove::<Kept>());
     Ok(response.map(|body| {
         let unread = || axum::Error::new("the answer was not read for too long");
-        Body::new(limited(Pieces::new(body), (busy, seated), limits.stalled, closing, unread))
+        Body::new(limited(Pieces::new(body), kept, limits.stalled, closing, unread))
     }))
 }
 

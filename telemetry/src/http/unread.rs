@@ -45,6 +45,20 @@ where
     Limited { answer, patience, unread }
 }
 
+/// What an answer keeps until its last byte has left, where only the maker of the answer knows of it: an extension of the
+/// response, which whoever limits the answer takes out.
+#[derive(Clone)]
+pub struct Kept {
+    _kept: Arc<dyn Send + Sync>,
+}
+
+impl Kept {
+    /// Keeps something.
+    pub fn new(kept: impl Send + Sync + 'static) -> Self {
+        Self { _kept: Arc::new(kept) }
+    }
+}
+
 /// An answer until its last byte has left: the body and all parts of it that the connection holds share this.
 struct Answer<B, K> {
     /// `None` after the answer was ended because it was not read.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use lookbehind_common::job::{ExchangeFormat, JobFile, Perturbation};
 use lookbehind_common::optimizer::ClimbOrder;
-use lookbehind_tests::client::within;
-use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::cluster::{Cluster, digest_on};
 use lookbehind_tests::http;
 use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers, small_with};
 use lookbehind_tests::scripted::{HoldAt, Scripted};
@@ -40,23 +39,6 @@ async fn of(workers: usize, orders: &[ClimbOrder]) -> Cluster {
         cluster.add(&format!("w{number}"), backend).await;
     }
     cluster
-}
-
-/// The digest of a job on this many workers, all of which took part.
-async fn digest_on(cluster: &Cluster, job: &JobFile, workers: u32) -> String {
-    let mut job = job.clone();
-    on_workers(&mut job, workers);
-    within(&format!("a run of all {workers} workers"), async {
-        loop {
-            let history = cluster.client().run(&job).await;
-            history.check_whole();
-            // On a busy machine a run may end before the last worker has loaded the job.
-            if history.most_workers() == workers {
-                return history.digest().to_owned();
-            }
-        }
-    })
-    .await
 }
 
 /// From one shard on a worker to ten: eight workers have one of eight each, two have five of ten.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use lookbehind_common::job::{ExchangeFormat, JobFile, Perturbation};
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
-use lookbehind_tests::client::within;
-use lookbehind_tests::cluster::{Cluster, small_digest};
+use lookbehind_tests::cluster::{Cluster, digest_on, small_digest};
 use lookbehind_tests::fake_worker::{FakeWorker, hello};
 use lookbehind_tests::http;
 use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers, small_with};
@@ -24,23 +23,6 @@ fn rounded(change: impl FnOnce(&mut JobFile)) -> JobFile {
 
 fn per_shard(job: &mut JobFile) {
     job.optimizer.perturbation = Some(Perturbation::Shard);
-}
-
-/// The digest of a job on this many workers, all of which took part.
-async fn digest_on(cluster: &Cluster, job: &JobFile, workers: u32) -> String {
-    let mut job = job.clone();
-    on_workers(&mut job, workers);
-    within(&format!("a run of all {workers} workers"), async {
-        loop {
-            let history = cluster.client().run(&job).await;
-            history.check_whole();
-            // On a busy machine a run may end before the last worker has loaded the job.
-            if history.most_workers() == workers {
-                return history.digest().to_owned();
-            }
-        }
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,8 @@ use lookbehind_common::job::file::{AlphaValue, AscentName, GradientsName};
 use lookbehind_common::job::{BatchStatistics, ExchangeFormat, JobFile, MethodName, Perturbation};
 use lookbehind_common::partial::Partial;
 use lookbehind_proto::v1;
-use lookbehind_tests::client::{History, within};
-use lookbehind_tests::cluster::Cluster;
+use lookbehind_tests::client::History;
+use lookbehind_tests::cluster::{Cluster, digest_on};
 use lookbehind_tests::jobs::{SMALL_JOB, job, on_workers, small_with};
 use lookbehind_tests::scripted::{HoldAt, Script, Scripted};
 use lookbehind_worker::compute::Request;
@@ -18,23 +18,6 @@ fn per_shard(change: impl FnOnce(&mut JobFile)) -> JobFile {
         job.optimizer.perturbation = Some(Perturbation::Shard);
         change(job);
     })
-}
-
-/// The digest of a job on this many workers, all of which took part.
-async fn digest_on(cluster: &Cluster, job: &JobFile, workers: u32) -> String {
-    let mut job = job.clone();
-    on_workers(&mut job, workers);
-    within(&format!("a run of all {workers} workers"), async {
-        loop {
-            let history = cluster.client().run(&job).await;
-            history.check_whole();
-            // On a busy machine a run may end before the last worker has loaded the job.
-            if history.most_workers() == workers {
-                return history.digest().to_owned();
-            }
-        }
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::ImportError;
 
 /// A tensor in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Values {
     pub(super) shape: Vec<usize>,
     /// Row-major.

@@ -17,7 +17,8 @@ use lookbehind_kernels::cross_entropy::of_logits;
 use lookbehind_kernels::record;
 
 const TOLERANCE: f32 = 1e-4;
-const CASES: [&str; 10] = [
+/// The recorded cases.
+pub(crate) const CASES: [&str; 10] = [
     "mlp",
     "resnet-basic",
     "resnet-bottleneck",

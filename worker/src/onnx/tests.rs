@@ -7,21 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::*;
+use crate::models::recorded_tests::CASES;
 use crate::test_support::build_model;
-
-/// The recorded cases.
-const CASES: [&str; 10] = [
-    "mlp",
-    "resnet-basic",
-    "resnet-bottleneck",
-    "resnet-group",
-    "resnet-imagenet",
-    "sequential-pooled",
-    "sequential-residual",
-    "vit-cls",
-    "vit-mean",
-    "wide-resnet",
-];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models")

@@ -6,7 +6,8 @@ use crate::job::{Ascent, DescentGradient, Perturbation};
 const ASCENT: Ascent = Ascent { rho: 0.05, eta: None, perturbation: Perturbation::Global };
 const HALF: Alpha = Alpha::Static(0.5);
 
-/// One word per gradient: batch, weights, `a` for an ascent, `m` if it is averaged, `d` for a descent, `=` where the weights stay.
+/// One word per gradient: batch, weights, `a` for an ascent, `m` if it is averaged, `d` for a descent, `=` where the
+/// weights stay.
 fn show(method: &Method, batches: u32) -> String {
     let schedule = GradientSchedule::new(method, batches);
     let word = |index| {

@@ -8,7 +8,7 @@ use futures_util::stream;
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use lookbehind_telemetry::http::pieces::Pieces;
-use lookbehind_telemetry::http::unread::limited;
+use lookbehind_telemetry::http::unread::{Kept, limited};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -17,7 +17,6 @@ use tonic::codegen::http;
 
 use super::budget::Ledger;
 use super::methods::Answer;
-use crate::grpc::limits::Kept;
 
 /// What a call has until its answer has left.
 pub(super) struct Held {

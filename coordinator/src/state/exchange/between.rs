@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{RequestId, SessionId};
-use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_common::reduction::Segment;
 
 use super::plan::ticket;
@@ -61,8 +60,7 @@ impl Cluster {
             return None;
         }
         let owners = self.owners(active, shards, Route::Workers)?;
-        let lengths = partial_lengths(&job.spec.optimizer, &training.description.layout);
-        let partials = (self.config.blocks)(lengths).of_gradients(job.spec.train.exchange);
+        let partials = (self.config.blocks)(training.partials).of_gradients(job.spec.train.exchange);
         let secrets = Secrets::draw(&self.config.exchange_key, active.activation.0, id, &partials);
         let exchange = Exchange::new(secrets, partials, shards, &owners);
         Some(if partials == weights { exchange } else { exchange.with_weights(weights, &owners) })

@@ -121,6 +121,11 @@ fn images_that_do_not_fit_into_memory_can_be_indexed() {
     assert!(matches!(folder(&parameters(all), &tiny).err().unwrap(), DataError::Memory { .. }), "the index");
 }
 
+/// Where a name ends in a kept file: its image follows.
+fn end_of(bytes: &[u8], name: &[u8]) -> usize {
+    bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len()
+}
+
 #[test]
 fn a_record_that_is_not_the_one_of_the_index_is_refused_by_name() {
     let (data, cache, environment) = folders();
@@ -129,9 +134,8 @@ fn a_record_that_is_not_the_one_of_the_index_is_refused_by_name() {
     let fingerprint = load().description().fingerprint;
     let path = kept(&cache);
     let mut bytes = fs::read(&path).unwrap();
-    // The image follows its name.
     let name = b"train/ant/13.png";
-    let start = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let start = end_of(&bytes, name);
     bytes[start + 50] ^= 1;
     fs::write(&path, bytes).unwrap();
     // It is none of those that are decoded for the fingerprint.
@@ -200,7 +204,7 @@ fn an_index_of_its_own_making_has_another_fingerprint() {
     let mut bytes = fs::read(&path).unwrap();
     let name = b"train/ant/13.png";
     let image = fs::read(data.path().join("train/ant/13.png")).unwrap();
-    let start = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let start = end_of(&bytes, name);
     let mut forged = image.clone();
     forged[50] ^= 1;
     bytes[start..start + image.len()].copy_from_slice(&forged);
