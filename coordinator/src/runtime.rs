@@ -1,6 +1,7 @@
 //! The runtime around the core: one task owns the state machine and carries out its commands; everything else
 //! sends it events over a bounded channel.
 
+mod abreast;
 mod backlog;
 mod database;
 mod feeds;

@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) door: Arc<Door>,
     /// Limits the rate of calls over this connection, so that a caller who exceeds it does not affect others.
     pub(super) calls: Arc<DefaultDirectRateLimiter>,
+    /// Whether it comes from the host that it came to.
+    pub(super) is_on_this_host: bool,
     /// Memory that requests over this connection take while they are received.
     pub(super) received: Arc<Account>,
 }

@@ -101,7 +101,9 @@ impl Acceptor {
             match accepted {
                 Ok((stream, address)) => {
                     let door = Arc::new(self.doors.open(address.ip().into()));
-                    let place = Counted::new(door, Arc::clone(&self.opening.observer));
+                    let own = stream.local_addr();
+                    let is_on_this_host = own.is_ok_and(|own| own.ip() == address.ip());
+                    let place = Counted::new(door, is_on_this_host, Arc::clone(&self.opening.observer));
                     let (opening, queues) = (Arc::clone(&self.opening), queues.clone());
                     tokio::spawn(async move {
                         match opening.open(stream, place).await {
@@ -168,9 +170,10 @@ impl Opening {
             (Some(_), Some(Err(_)) | None) => false,
         };
         let received = Arc::new(Account::of_connection());
-        let door = Arc::clone(&place.door);
+        let (door, is_on_this_host) = (Arc::clone(&place.door), place.is_on_this_host);
         let closing = Box::pin(door.closing().clone().cancelled_owned());
-        let peer = Peer { certificate, door, calls: Arc::new(rate(CALLS)), received };
+        let calls = Arc::new(rate(CALLS));
+        let peer = Peer { certificate, door, calls, is_on_this_host, received };
         let unused = Some(Box::pin(tokio::time::sleep(self.patience)));
         Connection::new(stream, Use { peer, is_of_worker, unused, closing, _place: place })
     }
@@ -208,12 +211,14 @@ pub(super) struct Use {
 struct Counted {
     observer: Arc<Observer>,
     door: Arc<Door>,
+    /// Whether it comes from the host that it came to.
+    is_on_this_host: bool,
 }
 
 impl Counted {
-    fn new(door: Arc<Door>, observer: Arc<Observer>) -> Self {
+    fn new(door: Arc<Door>, is_on_this_host: bool, observer: Arc<Observer>) -> Self {
         observer.metrics.connections.inc();
-        Self { observer, door }
+        Self { observer, door, is_on_this_host }
     }
 }
 

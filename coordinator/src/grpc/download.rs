@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http_body::Frame;
 use lookbehind_common::blocks::BlockRange;
 use lookbehind_common::ids::JobId;
@@ -69,7 +69,8 @@ impl TensorServer {
 }
 
 impl TensorServer {
-    /// Answers with a range of blocks. These need no turns: each worker that owns blocks downloads others.
+    /// Answers with a range of blocks. These need no turns, since each worker that owns blocks downloads others, but keep
+    /// abreast.
     fn download_blocks(
         &self,
         published: &Published,
@@ -81,7 +82,7 @@ impl TensorServer {
             .ok_or_else(|| Status::invalid_argument(format!("{range} of the weights are not served")))?;
         let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
         self.0.observer.metrics.transferred(Direction::Sent, bytes as u64);
-        let blocks = stream::iter(blocks.into_iter().map(Ok));
+        let blocks = published.abreast.serve(blocks).map(Ok);
         Ok(http::Response::new(transfer::blocks::response(blocks)))
     }
 }

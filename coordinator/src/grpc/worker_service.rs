@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::callers::Who;
+use super::callers::{Peer, Who};
 use super::limits::message_rate;
 use super::unexpected;
 use crate::runtime::{Mailbox, OUTBOX, Shared};
@@ -47,6 +47,8 @@ impl WorkerService for WorkerServiceImpl {
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let identity: Option<Arc<str>> = request.extensions().get().and_then(Who::name).map(Arc::from);
+        let peer = request.extensions().get::<Peer>();
+        let beside_coordinator = peer.is_some_and(|peer| peer.is_on_this_host);
         let mut incoming = request.into_inner();
         let first = tokio::time::timeout(self.0.failure_detection, incoming.message());
         let first =
@@ -55,7 +57,7 @@ impl WorkerService for WorkerServiceImpl {
             return Err(Status::invalid_argument("expected register first"));
         };
         let (outbox, messages) = mpsc::channel(OUTBOX);
-        let registration = registration(register);
+        let registration = registration(register, beside_coordinator);
         let secret = SessionSecret::from_entropy(entropy()?);
         let opened_by = identity.clone();
         let register =
@@ -88,14 +90,14 @@ fn entropy() -> Result<u128, Status> {
     Ok(u128::from_ne_bytes(bits))
 }
 
-fn registration(register: v1::Register) -> Registration {
+fn registration(register: v1::Register, beside_coordinator: bool) -> Registration {
     let v1::Register { protocol, version, name, device, endpoint } = register;
     let endpoint = endpoint.map(|v1::PeerEndpoint { address, fingerprint, socket }| PeerEndpoint {
         address,
         fingerprint: fingerprint.as_ref().try_into().ok(),
         socket: socket.as_ref().try_into().ok(),
     });
-    Registration { protocol, version, name, device, endpoint }
+    Registration { protocol, version, name, device, endpoint, beside_coordinator }
 }
 
 fn refused(refusal: Refusal) -> impl Stream<Item = Result<v1::SessionResponse, Status>> {
@@ -308,6 +310,6 @@ fn exchange(plan: &ExchangePlan) -> v1::Exchange {
         peers: plan.peers.iter().map(peer).collect(),
         ranges: plan.ranges.iter().map(range).collect(),
         makers: plan.makers.iter().map(maker).collect(),
-        weights: plan.weights.iter().map(|(blocks, owner)| range(&(*blocks, Some(*owner)))).collect(),
+        weights: plan.weights.iter().map(range).collect(),
     }
 }

@@ -11,6 +11,7 @@ use lookbehind_common::model_state::{ModelState, Weights};
 use lookbehind_proto::transfer::blocks::Block;
 use lookbehind_proto::transfer::{RunningChecksum, Sender};
 
+use super::abreast::Abreast;
 use super::turns::{Pace, Turns};
 
 /// Maximum number of flat buffers kept per job, so that partials of the next request reuse the memory of earlier ones.
@@ -29,6 +30,8 @@ pub(crate) struct Published {
     flat_buffers: FlatBufferPool,
     /// Whose turn it is to download this version.
     pub(crate) turns: Arc<Turns>,
+    /// What keeps downloads of ranges of this version abreast of each other.
+    pub(crate) abreast: Arc<Abreast>,
     /// How fast the job's weights are downloaded.
     pace: Pace,
 }
@@ -69,7 +72,9 @@ impl WeightsTable {
         let (flat_buffers, pace) =
             earlier.unwrap_or_else(|| (FlatBufferPool::new(IDLE_FLAT_BUFFERS), Pace::default()));
         let (checksum, turns) = (RunningChecksum::default(), Arc::new(Turns::new(pace.clone())));
-        table.insert(job, Published { version, weights, digests, checksum, flat_buffers, turns, pace });
+        let abreast = Arc::default();
+        let published = Published { version, weights, digests, checksum, flat_buffers, turns, abreast, pace };
+        table.insert(job, published);
     }
 
     /// Memory for a job's partials. It is freed when the job's weights are no longer served; for a job without

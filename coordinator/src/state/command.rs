@@ -187,8 +187,9 @@ pub struct ExchangePlan {
     pub peers: Vec<PeerAddress>,
     /// Ranges that together cover all blocks, and their owners; `None` for the coordinator. Empty for a test.
     pub ranges: Vec<(BlockRange, Option<SessionId>)>,
-    /// The same for the blocks of the weights, where partials have others; else empty.
-    pub weights: Vec<(BlockRange, SessionId)>,
+    /// The same for the blocks of the weights, where partials have others, or this worker gets the weights from others than
+    /// most do; else empty.
+    pub weights: Vec<(BlockRange, Option<SessionId>)>,
     /// Segments and the workers that were asked for them.
     pub makers: Vec<(Segment, SessionId)>,
 }

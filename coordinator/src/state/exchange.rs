@@ -7,6 +7,7 @@
 
 mod arriving;
 mod audit;
+mod beside;
 mod between;
 mod doubt;
 mod parties;
@@ -66,7 +67,7 @@ pub(crate) struct Exchange {
     /// The blocks of a partial.
     blocks: Blocks,
     /// Ranges of the blocks of the weights and who passes them on, if these are others than those of a partial.
-    weights: Vec<(BlockRange, SessionId)>,
+    weights: Vec<(BlockRange, Option<SessionId>)>,
     /// The segment of all shards.
     root: Segment,
     ranges: Vec<OwnedRange>,
@@ -115,7 +116,7 @@ impl Exchange {
 
     /// The same exchange, in which the owners pass on weights of other blocks than those of a partial.
     pub(crate) fn with_weights(self, weights: Blocks, owners: &[(SessionId, f64)]) -> Self {
-        Self { weights: ranges::divide(&weights, owners), ..self }
+        Self { weights: ranges::divide(&weights, owners).into_iter().map(owned).collect(), ..self }
     }
 
     /// Bytes of a partial where it travels.
@@ -295,6 +296,11 @@ impl Exchange {
     pub(crate) fn is_complete(&self) -> bool {
         self.is_settled() && self.audit.is_done()
     }
+}
+
+/// A range with its owner, who is not the coordinator.
+fn owned((blocks, owner): (BlockRange, SessionId)) -> (BlockRange, Option<SessionId>) {
+    (blocks, Some(owner))
 }
 
 #[cfg(test)]

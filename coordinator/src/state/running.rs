@@ -209,7 +209,7 @@ impl Cluster {
             coordinates: request.coordinates,
             weights_version: request.weights_version,
             segments,
-            exchange: self.plan_of(request),
+            exchange: self.plan_of(session, request),
             weights_digests: Arc::clone(&request.weights_digests),
         };
         self.push(Command::Send(session, WorkerCommand::Assign(assignment)));

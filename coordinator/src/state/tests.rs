@@ -190,6 +190,7 @@ pub(super) fn registration(name: &str) -> Registration {
         name: name.into(),
         device: "cpu".into(),
         endpoint: None,
+        beside_coordinator: false,
     }
 }
 

@@ -77,11 +77,8 @@ impl World {
             missing: (0..blocks.count()).collect(),
         });
         let start = worker.start;
-        let ranges: Vec<(BlockRange, Option<SessionId>)> = match plan.weights.is_empty() {
-            true => plan.ranges.clone(),
-            false => plan.weights.iter().map(|(range, owner)| (*range, Some(*owner))).collect(),
-        };
-        for (range, owner) in ranges {
+        let ranges = if plan.weights.is_empty() { &plan.ranges } else { &plan.weights };
+        for &(range, owner) in ranges {
             let Some(from) = owner.filter(|owner| *owner != context.fencing_token.session) else {
                 self.ask_coordinator(number, range);
                 continue;

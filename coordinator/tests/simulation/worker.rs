@@ -146,6 +146,8 @@ impl World {
                 fingerprint: Some([number as u8; 32]),
                 socket: None,
             }),
+            // One of them is on the coordinator's host.
+            beside_coordinator: number == 0,
         };
         self.send_stream_up(stream, Up::Register(registration));
         self.agenda.add(self.now + DETECTION / 4, ScheduledEvent::Beat(number, stream));

@@ -62,11 +62,12 @@ struct Options {
     /// ten times slower.
     #[arg(long)]
     faults: bool,
-    /// Measures instead whole outer steps of ResNet-18 (Lookbehind-SAM with k = 2, images of 8 × 8), beside PyTorch's
-    /// DistributedDataParallel with 2k backward passes.
+    /// Measures instead whole outer steps of ResNet-18 (Lookbehind-SAM with k = 2 and 5, either perturbation and format of the
+    /// exchange, images of 8 × 8), beside PyTorch's DistributedDataParallel with 2k backward passes.
     #[arg(long)]
     resnet: bool,
-    /// Prints before each row how busy the links were in its last outer step, and how many packets they have dropped.
+    /// Prints before each row how busy the links were in its last outer step, the seconds of each, and how many packets the
+    /// links have dropped.
     #[arg(long)]
     timeline: bool,
     /// What `cargo bench` passes to each benchmark.
@@ -227,7 +228,8 @@ impl Row {
         if let (Some(timeline), Some((begin, end))) = (timeline, ours.last) {
             println!();
             timeline.print(begin, end, second)?;
-            println!("\nPackets dropped by the links in all outer steps: {}.\n", hosts.dropped()?);
+            println!("\nSeconds of each exchange: {:.2?}.", ours.seconds.each());
+            println!("Packets dropped by the links in all outer steps: {}.\n", hosts.dropped()?);
         }
         let mut gloo = Samples::default();
         if *torch {

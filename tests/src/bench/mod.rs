@@ -22,7 +22,7 @@ pub use processors::{Processors, peak_bytes};
 pub use report::{Samples, Table, rounds};
 pub use roles::Role;
 pub use scheme::Scheme;
-pub use spread::{Measured, Placement, Spread};
+pub use spread::{Measured, Placement, Spread, Trained};
 pub use star::{copies, star, sums};
 pub use stream::goodput;
 pub use timeline::Timeline;

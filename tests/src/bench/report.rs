@@ -10,6 +10,11 @@ impl Samples {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
+    /// In the order of measuring.
+    pub fn each(&self) -> &[f64] {
+        &self.0
+    }
+
     /// The largest sample; negative infinity if there are none.
     pub fn longest(&self) -> f64 {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)

@@ -65,6 +65,17 @@ pub struct Measured {
     pub worker_peak: f64,
 }
 
+/// Seconds of outer steps in which a model was really trained.
+#[derive(Clone, Debug, Default)]
+pub struct Trained {
+    /// From one to the next.
+    pub total: Samples,
+    /// In which the slowest worker computed.
+    pub computing: Samples,
+    /// The rest: transfers, sums and the update.
+    pub other: Samples,
+}
+
 /// A coordinator and workers on hosts.
 pub struct Spread<'a> {
     host: &'a Host,
@@ -118,7 +129,7 @@ impl<'a> Spread<'a> {
         Ok(Self { host, url, credentials, workers, coordinator })
     }
 
-    /// Seconds of the last `measured` of the `steps` outer steps of the job in a text.
+    /// Measures the last `measured` of the `steps` outer steps of the job in a text.
     ///
     /// # Errors
     /// If the job does not succeed, or takes longer than `limit`.
@@ -128,14 +139,21 @@ impl<'a> Spread<'a> {
         steps: usize,
         measured: usize,
         limit: Duration,
-    ) -> Result<Samples, Failure> {
+    ) -> Result<Trained, Failure> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("job.toml");
         std::fs::write(&file, text)?;
         let mut runner = self.runner(&format!("@{}", file.display()), steps as u64, limit)?;
-        let seconds: Vec<f64> =
-            (0..steps).map(|_| runner.step().map(|step| step.total)).collect::<Result<_, _>>()?;
-        Ok(seconds.into_iter().skip(steps.saturating_sub(measured)).collect())
+        let mut trained = Trained::default();
+        for step in 0..steps {
+            let Step { total, compute, .. } = runner.step()?;
+            if step + measured >= steps {
+                trained.total.push(total);
+                trained.computing.push(compute);
+                trained.other.push(total - compute);
+            }
+        }
+        Ok(trained)
     }
 
     /// Starts a process that runs a job of at most this many outer steps on all workers, and prints each of them. `model`:

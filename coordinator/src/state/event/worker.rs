@@ -30,7 +30,7 @@ impl Origin {
     }
 }
 
-/// What a worker states about itself when it registers.
+/// What is known of a worker when it registers: what it states about itself, but for its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// Version of its wire protocol; must equal the coordinator's.
@@ -43,6 +43,8 @@ pub struct Registration {
     pub device: String,
     /// Where it takes connections from other workers, if it does.
     pub endpoint: Option<PeerEndpoint>,
+    /// Whether it is on the coordinator's host, so that what goes between the two crosses no link.
+    pub beside_coordinator: bool,
 }
 
 /// Where a worker takes connections from other workers.

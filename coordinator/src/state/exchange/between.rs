@@ -8,6 +8,7 @@ use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::reduction::Segment;
 
+use super::beside::{plan_beside, spare_the_link};
 use super::plan::ticket;
 use super::{Exchange, LEAST_BLOCKS, Passing, Secrets};
 use crate::state::active::Active;
@@ -48,6 +49,9 @@ impl Cluster {
         let share = |session: SessionId| Some((session, active.members.get(&session)?.measured.share()));
         let owners = self.workers.unreachable.owners(&asked).into_iter().filter(is_in_time);
         let owners: Vec<(SessionId, f64)> = owners.filter_map(share).collect();
+        let beside = asked.iter().filter(|session| self.is_beside(**session)).count();
+        let owners =
+            spare_the_link(owners, (beside, asked.len() - beside), |(session, _)| self.is_beside(*session));
         (owners.len() > 1).then_some(owners)
     }
 
@@ -87,16 +91,30 @@ impl Cluster {
             .then_some(PeerAddress { session, endpoint })
     }
 
+    /// Whether a worker is on the coordinator's host.
+    fn is_beside(&self, session: SessionId) -> bool {
+        self.workers.get(session).is_some_and(|worker| worker.registration.beside_coordinator)
+    }
+
+    /// What a worker is told of a plan.
+    fn told(&self, session: SessionId, plan: &Arc<ExchangePlan>) -> Arc<ExchangePlan> {
+        if self.is_beside(session) { plan_beside(session, plan) } else { Arc::clone(plan) }
+    }
+
     /// What a worker is told with an assignment: only that the request has an exchange, who owns what and who takes part
     /// so far. The makers follow.
-    pub(in crate::state) fn plan_of(&self, request: &Request) -> Option<Arc<ExchangePlan>> {
+    pub(in crate::state) fn plan_of(
+        &self,
+        session: SessionId,
+        request: &Request,
+    ) -> Option<Arc<ExchangePlan>> {
         let address = |session| self.peer_address(session);
         let plan = match (&request.exchange, &request.passing) {
             (Some(exchange), _) => exchange.plan(&request.id, address),
             (None, Some(passing)) => passing.plan(&request.id, address),
             (None, None) => return None,
         };
-        Some(Arc::new(ExchangePlan { makers: Vec::new(), ..plan }))
+        Some(self.told(session, &Arc::new(ExchangePlan { makers: Vec::new(), ..plan })))
     }
 
     /// Tells the workers of a job's open request how its exchange has changed.
@@ -110,7 +128,7 @@ impl Cluster {
         };
         let Some(plan) = changes.map(Arc::new) else { return };
         for session in plan.peers.iter().map(|peer| peer.session) {
-            self.push(Command::Send(session, WorkerCommand::Exchange(Arc::clone(&plan))));
+            self.push(Command::Send(session, WorkerCommand::Exchange(self.told(session, &plan))));
         }
     }
 

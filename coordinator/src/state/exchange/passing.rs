@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lookbehind_common::blocks::{BlockRange, Blocks};
 use lookbehind_common::ids::{RequestId, SessionId, Ticket};
 
-use super::ranges;
+use super::{owned, ranges};
 use crate::state::command::{ExchangePlan, PeerAddress};
 
 /// Who passes on which blocks of the weights of a request. If a worker that does is lost or late, the others ask the
@@ -53,7 +53,7 @@ impl Passing {
             ticket: self.ticket,
             peers: self.parties.iter().copied().filter_map(address).collect(),
             ranges: Vec::new(),
-            weights: self.ranges.clone(),
+            weights: self.ranges.iter().copied().map(owned).collect(),
             makers: Vec::new(),
         }
     }
@@ -82,7 +82,8 @@ mod tests {
         passing.note_party(late);
         let plan = passing.take_changes(&request, address).unwrap();
         assert!(plan.ranges.is_empty(), "there are no partials to be added");
-        let ranges = [(0, 2, a), (2, 8, b)].map(|(first, end, owner)| (BlockRange { first, end }, owner));
+        let ranges =
+            [(0, 2, a), (2, 8, b)].map(|(first, end, owner)| owned((BlockRange { first, end }, owner)));
         assert_eq!(plan.weights, ranges);
         assert_eq!(Vec::from_iter(plan.peers.iter().map(|peer| peer.session)), [a, b, late]);
         assert_eq!(passing.take_changes(&request, address), None);

@@ -34,8 +34,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// What the link of a worker, or of the coordinator, has in flight for an exchange, in bytes, and the least share of one
 /// call. More would only wait in the queues of the links, where some connections then get more than others: but a block is
 /// of use only when all its parts are here, and what an owner gets late it passes on late to all others.
-const IN_FLIGHT: u32 = 2 << 20;
-const LEAST_WINDOW: u32 = 128 << 10;
+const IN_FLIGHT: u32 = 1 << 20;
+const LEAST_WINDOW: u32 = 64 << 10;
 /// The window of a connection is no limit: those of its calls are. Blocks of one partial may wait for those of another one
 /// of the same worker, which must not wait for room in a window that the first ones fill.
 const CONNECTION_WINDOW: u32 = 1 << 30;
