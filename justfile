@@ -12,6 +12,9 @@ slow := "binary(simulation) | binary(chaos) | binary(processes) | binary(fuzz)"
 cuda := "--release --locked --workspace --features lookbehind/cuda,lookbehind-worker/cuda"
 # Where a toolkit is put that `just cuda-toolkit` fetches; kept from run to run.
 toolkit := env("LOOKBEHIND_CUDA_TOOLKIT", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "lookbehind/cuda-toolkit")
+# Kernels compile for speed of compiling: at full optimisation, each of ten that candle-kernels brings takes a minute. No
+# recipe here runs what nvcc makes of them, since the emulator compiles kernels for processors itself.
+export NVCC_APPEND_FLAGS := env("NVCC_APPEND_FLAGS", "-Ofc=max")
 # Where recipes leave what others of them read.
 out := justfile_directory() / "target/ci"
 emulator := out / "emulator"

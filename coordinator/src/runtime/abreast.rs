@@ -49,6 +49,26 @@ impl Lane {
     }
 }
 
+impl Lanes {
+    /// A new download of so many blocks; returns its number.
+    fn open(&mut self, all: usize, now: Instant) -> u64 {
+        self.next += 1;
+        self.lanes.insert(self.next, Lane { taken: 0, all, at: now });
+        self.next
+    }
+
+    /// Has a download advance by a block, or tells until when the slowest of the others is waited for.
+    fn advance(&mut self, number: u64, now: Instant) -> Option<Instant> {
+        let own = *self.lanes.get(&number)?;
+        let behind = |lane: &&Lane| lane.at + PATIENCE > now && lane.is_behind(own.taken, own.all);
+        let until = self.lanes.values().filter(behind).map(|lane| lane.at + PATIENCE).max();
+        if until.is_none() {
+            self.lanes.insert(number, Lane { taken: own.taken + 1, at: now, ..own });
+        }
+        until
+    }
+}
+
 impl Abreast {
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         // No code panics while it holds the lock.
@@ -57,13 +77,7 @@ impl Abreast {
 
     /// A range of blocks, each when its download is not too far ahead of the others.
     pub(crate) fn serve(self: &Arc<Self>, blocks: Vec<Block>) -> impl Stream<Item = Block> + Send + use<> {
-        let number = {
-            let mut lanes = self.lock();
-            lanes.next += 1;
-            let number = lanes.next;
-            lanes.lanes.insert(number, Lane { taken: 0, all: blocks.len(), at: Instant::now() });
-            number
-        };
+        let number = self.lock().open(blocks.len(), Instant::now());
         let download = Download { abreast: Arc::clone(self), number };
         stream::unfold((download, blocks.into_iter()), async |(download, mut blocks)| {
             let block = blocks.next()?;
@@ -84,24 +98,12 @@ impl Download {
     async fn advance(&self) {
         loop {
             let changed = self.abreast.advanced.notified();
-            let Some(until) = self.try_advance() else { break };
+            let until = self.abreast.lock().advance(self.number, Instant::now());
+            let Some(until) = until else { break };
             // At the latest when the download that is waited for counts as gone.
             let _ = tokio::time::timeout_at(until, changed).await;
         }
         self.abreast.advanced.notify_waiters();
-    }
-
-    /// Advances, or tells until when the slowest of the others is waited for.
-    fn try_advance(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let lanes = &mut self.abreast.lock().lanes;
-        let own = *lanes.get(&self.number)?;
-        let behind = |lane: &&Lane| lane.at + PATIENCE > now && lane.is_behind(own.taken, own.all);
-        let until = lanes.values().filter(behind).map(|lane| lane.at + PATIENCE).max();
-        if until.is_none() {
-            lanes.insert(self.number, Lane { taken: own.taken + 1, at: now, ..own });
-        }
-        until
     }
 }
 
