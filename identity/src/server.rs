@@ -16,7 +16,7 @@ use crate::tokens::Tokens;
 use crate::validity::Validity;
 
 /// How often files are checked for changes.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Credentials with which a coordinator serves.
 #[derive(Clone, Debug)]
@@ -113,7 +113,10 @@ fn public(folder: &Folder) -> Result<Arc<ServerConfig>, IdentityError> {
 #[derive(Debug)]
 pub struct Watched<T> {
     folder: Folder,
-    seen: Vec<Option<(SystemTime, u64)>>,
+    /// The files of the value in force, or of the newest one that could not be used.
+    seen: FileStates,
+    /// How the files were at the last look, if they had changed.
+    changing: Option<FileStates>,
     read: fn(&Folder) -> Result<T, IdentityError>,
     sender: watch::Sender<T>,
 }
@@ -145,7 +148,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         // Taken before reading, so that the next check notices a change that happens in between.
         let seen = state_of(&folder);
         let (sender, _) = watch::channel(read(&folder)?);
-        Ok(Self { folder, seen, read, sender })
+        Ok(Self { folder, seen, changing: None, read, sender })
     }
 
     /// The folder that is watched.
@@ -166,12 +169,19 @@ impl<T: Send + Sync + 'static> Watched<T> {
         }
     }
 
-    /// Reads the folder again if one of its files has changed.
+    /// Reads the folder again if one of its files has changed, and none has since the last look: many programs write a file
+    /// in steps, and an empty list of tokens would be a valid one.
     pub fn look(&mut self) {
         let found = state_of(&self.folder);
         if found == self.seen {
+            self.changing = None;
             return;
         }
+        if self.changing.as_ref() != Some(&found) {
+            self.changing = Some(found);
+            return;
+        }
+        self.changing = None;
         self.seen = found;
         let folder = self.folder.path().display();
         match (self.read)(&self.folder) {
@@ -186,8 +196,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-/// Time of last modification and length of the files in a folder, to detect changes.
-fn state_of(folder: &Folder) -> Vec<Option<(SystemTime, u64)>> {
+/// Time of last modification and length of each file; `None` for one that is not there.
+type FileStates = Vec<Option<(SystemTime, u64)>>;
+
+/// The state of the files in a folder, to detect changes.
+fn state_of(folder: &Folder) -> FileStates {
     let state = |name: &&str| {
         let metadata = std::fs::metadata(folder.file(name)).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))

@@ -49,11 +49,30 @@ fn new_files_count_and_unusable_ones_leave_the_old_in_force() {
     let tokens = fs::read_to_string(folder.file(TOKENS)).unwrap();
     fs::write(folder.file(TOKENS), "nonsense").unwrap();
     watched.look();
+    watched.look();
     assert!(!newest.has_changed().unwrap(), "nonsense is not taken");
     fs::write(folder.file(TOKENS), format!("{tokens}\n")).unwrap();
     watched.look();
+    watched.look();
     assert!(newest.has_changed().unwrap());
     assert!(!newest.borrow_and_update().tokens.is_empty());
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_taken_half() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = folder(root.path(), 365);
+    let mut watched = Watched::guarded(folder.clone()).unwrap();
+    let newest = watched.subscribe();
+    let tokens = fs::read_to_string(folder.file(TOKENS)).unwrap();
+    for content in ["", "# The beginning of a list\n", &format!("{tokens}# more\n")] {
+        fs::write(folder.file(TOKENS), content).unwrap();
+        watched.look();
+        assert!(!newest.has_changed().unwrap(), "{content:?} was taken at once");
+    }
+    watched.look();
+    assert!(newest.has_changed().unwrap(), "nothing has changed between two looks");
+    assert!(!newest.borrow().tokens.is_empty());
 }
 
 #[test]
