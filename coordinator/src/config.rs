@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lookbehind_proto::FAILURE_DETECTION;
 
-use crate::state::{Retention, Sharing, WorkerGraceThen};
+use crate::state::{ExchangeRoute, Retention, Sharing, WorkerGraceThen};
 use crate::webhooks::WebhookConfig;
 
 /// Configuration of a coordinator.
@@ -37,6 +37,8 @@ pub struct Config {
     pub worker_grace_then: WorkerGraceThen,
     /// How long a shutdown waits for current outer steps and their checkpoints.
     pub shutdown_grace: Duration,
+    /// How the way of weights and partials is chosen: between workers or through the coordinator.
+    pub exchange_route: ExchangeRoute,
     /// Maximum number of queued jobs, at least 1; a user gets a quarter of it, and administrators may go on to twice as
     /// many.
     pub max_queued_jobs: usize,
@@ -97,6 +99,7 @@ impl Config {
             worker_grace: Duration::from_secs(600),
             worker_grace_then: WorkerGraceThen::default(),
             shutdown_grace: Duration::from_secs(30),
+            exchange_route: ExchangeRoute::default(),
             max_queued_jobs: 1000,
             sharing: Sharing::default(),
             max_workers: 1000,

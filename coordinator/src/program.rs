@@ -17,7 +17,7 @@ use lookbehind_telemetry::logs::{self, LogFormat};
 use lookbehind_telemetry::probe::Probe;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::state::{Retention, WorkerGraceThen};
+use crate::state::{ExchangeRoute, Retention, WorkerGraceThen};
 use crate::{Config, Coordinator, StartError};
 use sharing::SharingArgs;
 use tasks::Task;
@@ -85,6 +85,9 @@ struct Args {
     /// Seconds that running outer steps may take after SIGTERM.
     #[arg(long, env = "LOOKBEHIND_SHUTDOWN_GRACE", value_name = "SECONDS", default_value_t = 30)]
     shutdown_grace: u64,
+    /// Which way weights and partials travel; the results do not depend on it.
+    #[arg(long, env = "LOOKBEHIND_EXCHANGE_ROUTE", value_name = "ROUTE", value_enum, default_value_t)]
+    exchange_route: ExchangeRoute,
     /// Memory limit in MiB for the weights and optimizer states of all running jobs together.
     #[arg(long, env = "LOOKBEHIND_MEMORY", value_name = "MIB", default_value_t = 16 * 1024)]
     memory: u64,
@@ -176,6 +179,7 @@ impl Args {
             failure_detection: Duration::try_from_secs_f64(self.failure_detection).unwrap_or_default(),
             worker_grace: Duration::from_secs(self.worker_grace),
             worker_grace_then: self.worker_grace_then,
+            exchange_route: self.exchange_route,
             shutdown_grace: Duration::from_secs(self.shutdown_grace),
             memory: self.memory.saturating_mul(1 << 20),
             max_queued_jobs: self.max_queued_jobs,

@@ -269,6 +269,7 @@ fn start_owner(
         memory: config.memory,
         verification_key: getrandom::u64().map_err(system)?,
         blocks: Blocks::new,
+        exchange_route: config.exchange_route,
         exchange_key: exchange_key()?,
     };
     let heartbeat_interval = core_config.heartbeat_interval();

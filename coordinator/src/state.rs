@@ -63,6 +63,7 @@ use lookbehind_common::model_state::ModelState;
 pub use access::Caller;
 use arrivals::Arrivals;
 pub use assign::model::{Load, Route, Traffic};
+pub use assign::routes::ExchangeRoute;
 pub use assign::{Prediction, predict};
 use catalog::Catalog;
 pub use catalog::KeepLimits;
@@ -121,6 +122,8 @@ pub struct CoreConfig {
     pub verification_key: u64,
     /// The blocks of weights and gradients that workers exchange with each other, from the lengths of the flat buffers.
     pub blocks: fn(ModelState<usize>) -> Blocks,
+    /// How the way of weights and partials is chosen.
+    pub exchange_route: ExchangeRoute,
     /// Secret from which the tickets of exchanges between workers are derived.
     pub exchange_key: [u8; 32],
 }

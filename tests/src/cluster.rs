@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lookbehind_common::job::JobFile;
+use lookbehind_coordinator::state::ExchangeRoute;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_identity::{Access, Folder};
 use lookbehind_proto::transfer::in_process::InProcess;
@@ -66,6 +67,8 @@ impl Cluster {
         jobs::write_small(data.path());
         let mut config = Config::new(state.path().to_owned());
         config.failure_detection = Duration::from_secs(60);
+        // What is measured differs from run to run.
+        config.exchange_route = ExchangeRoute::Workers;
         change(&mut config);
         let coordinator = Coordinator::start(config).await.expect("a coordinator");
         let address = coordinator.local_addr();

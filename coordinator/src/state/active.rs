@@ -12,6 +12,7 @@ use lookbehind_common::sampling::Plan;
 use lookbehind_proto::v1;
 
 use crate::state::assign::Division;
+use crate::state::assign::routes::Routes;
 use crate::state::describing::Claim;
 use crate::state::event::Activation;
 use crate::state::halt::Halt;
@@ -79,8 +80,8 @@ pub(crate) struct Training {
     pub(crate) weights_digests: Arc<[BlockDigest]>,
     /// Smoothed time in seconds from the last announcement of a partial to the end of the exchange.
     pub(crate) exchange_seconds: Option<f64>,
-    /// Smoothed time in seconds that one copy of the weights takes over a link.
-    pub(crate) copy_seconds: Option<f64>,
+    /// Which way tensors travel.
+    pub(crate) routes: Routes,
     /// The newest division of all shards of a request.
     pub(crate) division: Division,
     /// Its periodic checkpoints.
@@ -215,6 +216,16 @@ impl Active {
         }
     }
 
+    /// Notes how long moving the tensors of a complete gradient request took, and decides which way they travel.
+    pub(super) fn measure_links(&mut self, request: &Request, now: Duration) {
+        let (route, Some(seconds)) = (request.route(), request.copy_seconds(now)) else { return };
+        let Some(training) = self.training_mut() else { return };
+        training.routes.note(route, seconds);
+        let basis = self.basis(now);
+        let Some(training) = self.training_mut() else { return };
+        training.routes.settle(|route| basis.seconds(request.shards(), route));
+    }
+
     /// A request is complete: a worker whose part others had to compute is passed over for a multiple of the time that
     /// the request took. The multiple doubles each time in a row, so that a worker that never delivers costs the job
     /// an eighth of its time at first, and soon nothing that can be noticed.
@@ -278,13 +289,6 @@ impl Training {
     /// Notes how long an exchange took from the last announcement on.
     pub(super) fn measure_exchange(&mut self, seconds: f64) {
         smooth(&mut self.exchange_seconds, seconds);
-    }
-
-    /// Notes how long moving the tensors of a complete gradient request took.
-    pub(super) fn measure_links(&mut self, request: &Request, now: Duration) {
-        if let Some(seconds) = request.copy_seconds(now) {
-            smooth(&mut self.copy_seconds, seconds);
-        }
     }
 
     /// Takes the trainer if the job waits for a worker of a second identity.

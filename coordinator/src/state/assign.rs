@@ -4,6 +4,7 @@
 
 mod basis;
 pub(crate) mod model;
+pub(crate) mod routes;
 mod search;
 
 use lookbehind_common::ids::SessionId;
@@ -53,6 +54,12 @@ pub(crate) fn divide(
         return with_shards(candidates, if is_better { best } else { kept });
     }
     with_shards(candidates, search::best(range, shards, &workers, traffic))
+}
+
+/// Seconds of a request of `shards` shards in the division of them that takes the least time in the model.
+pub(crate) fn quickest(shards: u32, candidates: &[Candidate], traffic: &Traffic) -> f64 {
+    let workers = workers(candidates);
+    search::total(&search::best(Segment::root(shards), shards, &workers, traffic), shards, &workers, traffic)
 }
 
 /// How long a gradient request takes in the model.

@@ -13,6 +13,7 @@ use lookbehind_common::sampling::{Plan, Position};
 use super::Core;
 use super::active::{Active, Phase, Stage, Training};
 use super::assign::Division;
+use super::assign::routes::Routes;
 use super::checkpoint_room::{CheckpointRoom, kept_bytes};
 use super::checkpoints::checkpoint_command;
 use super::cluster::Cluster;
@@ -173,7 +174,7 @@ impl Cluster {
             weights_version: 0,
             weights_digests: Arc::default(),
             exchange_seconds: None,
-            copy_seconds: None,
+            routes: Routes::default(),
             division: Division::new(),
             pace: Pace::new(self.now.elapsed),
             recorded,

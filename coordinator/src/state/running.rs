@@ -228,8 +228,9 @@ impl Cluster {
             training.measure_exchange(self.now.elapsed.saturating_sub(since).as_secs_f64());
         }
         if request.is_of_gradient() {
-            training.measure_links(&request, self.now.elapsed);
+            active.measure_links(&request, self.now.elapsed);
         }
+        let training = active.require_training()?;
         training.step.note_request(&mut request, self.now.elapsed);
         let (verified, without_second) = request.comparisons.outcome();
         let is_news = without_second > 0 && !active.unverified_noted;

@@ -38,6 +38,7 @@ pub(super) fn config() -> CoreConfig {
         memory: 1 << 30,
         verification_key: 1,
         blocks: |lengths| Blocks::of_size(lengths, 4),
+        exchange_route: ExchangeRoute::Workers,
         exchange_key: [1; 32],
     }
 }

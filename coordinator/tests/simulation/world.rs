@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use lookbehind_common::blocks::Blocks;
 use lookbehind_common::ids::{ClusterId, Incarnation, JobId};
-use lookbehind_coordinator::state::{CoreConfig, JobState, KeepLimits, Retention, Sharing, WorkerGraceThen};
+use lookbehind_coordinator::state::{
+    CoreConfig, ExchangeRoute, JobState, KeepLimits, Retention, Sharing, WorkerGraceThen,
+};
 
 use crate::agenda::{Agenda, Place, ScheduledEvent};
 use crate::dice::{Dice, Micros, millis, seconds};
@@ -263,6 +265,11 @@ impl World {
             memory: 1 << 20,
             verification_key: self.seed,
             blocks: |lengths| Blocks::of_size(lengths, BLOCK),
+            exchange_route: match self.seed % 8 {
+                0 => ExchangeRoute::Coordinator,
+                1..4 => ExchangeRoute::Measured,
+                _ => ExchangeRoute::Workers,
+            },
             exchange_key: [self.incarnation as u8; 32],
         }
     }

@@ -1,6 +1,6 @@
 //! Encrypted connections against those in plain text.
 
-use lookbehind_tests::bench::{Failure, Samples, Scheme, Table};
+use lookbehind_tests::bench::{Failure, Samples, Scheme, Setup, Table};
 
 use crate::{Options, measure};
 
@@ -33,7 +33,8 @@ pub(crate) fn compare(options: &Options) -> Result<(), Failure> {
             let (mut seconds, mut processors) = ([Samples::default(), Samples::default()], [0.0_f64; 2]);
             for _ in 0..ROUNDS {
                 for (index, tls) in [false, true].into_iter().enumerate() {
-                    let measured = measure(options, scheme, &hosts, *workers, tls, limit)?;
+                    let setup = Setup { guarded: tls, ..options.setup(*workers) };
+                    let measured = measure(options, scheme, &hosts, &setup, limit)?;
                     seconds[index].append(measured.seconds);
                     processors[index] = processors[index].max(measured.processors);
                 }

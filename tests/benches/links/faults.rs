@@ -1,6 +1,6 @@
 //! What an outer step costs in which a worker fails.
 
-use lookbehind_tests::bench::{Failure, Fault, Spread, Table};
+use lookbehind_tests::bench::{Failure, Fault, Scheme, Spread, Table};
 
 use crate::Options;
 
@@ -25,6 +25,7 @@ pub(crate) fn disturb(options: &Options) -> Result<(), Failure> {
         "the next ones, ×",
     ];
     let table = Table::new(&columns);
+    let scheme: Scheme = "f32".parse()?;
     for rate in &options.rate {
         for workers in &options.workers {
             for (fault, what) in [
@@ -36,8 +37,15 @@ pub(crate) fn disturb(options: &Options) -> Result<(), Failure> {
                     let hosts = options.hosts(*rate, *workers)?;
                     let limit = options.limit(2.0, *workers, rate * 1e6 / 8.0 / SLOWER);
                     let placement = options.placement();
-                    let spread = Spread::start(&hosts, placement, *workers, options.tls)?;
-                    let found = spread.disturb(&hosts, placement, fault, part, options.parameters, limit)?;
+                    let spread = Spread::start(&hosts, &options.setup(*workers))?;
+                    let found = spread.disturb(
+                        &hosts,
+                        placement,
+                        fault,
+                        part,
+                        options.load(scheme, *workers),
+                        limit,
+                    )?;
                     let times = |seconds: &f64| format!("{:.1}", seconds / found.usual);
                     table.row(&[
                         workers.to_string(),

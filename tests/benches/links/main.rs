@@ -5,6 +5,7 @@
 //! Gradients are ready when they are asked for, so that only the exchange and the update of the weights are timed. In the
 //! same run, for comparison: the goodput B of one TCP stream, and gloo's all-reduce between the same hosts.
 
+mod division;
 mod encryption;
 mod faults;
 mod torch;
@@ -14,8 +15,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use lookbehind_coordinator::state::ExchangeRoute;
 use lookbehind_tests::bench::{
-    Failure, Hosts, Measured, Placement, Role, Samples, Scheme, Spread, Table, Timeline, goodput,
+    Failure, Hosts, Load, Measured, Placement, Role, Samples, Scheme, Setup, Spread, Table, Timeline, goodput,
 };
 
 #[global_allocator]
@@ -43,6 +45,20 @@ struct Options {
     /// themselves.
     #[arg(long, value_delimiter = ',', default_value = "f32")]
     schemes: Vec<Scheme>,
+    /// Shards of a batch; as many as workers if it is not given.
+    #[arg(long)]
+    shards: Option<u32>,
+    /// Seconds that a worker would compute for all shards of a batch; workers wait for their part of it. 0: gradients are
+    /// ready when they are asked for.
+    #[arg(long, default_value_t = 0.0)]
+    computing: f64,
+    /// Which way weights and partials travel.
+    #[arg(long, value_enum, default_value_t)]
+    route: ExchangeRoute,
+    /// Measures instead, for workers of these speeds, how the shards are divided and how long computing and exchanging take
+    /// together, beside the best division that trying all of them finds.
+    #[arg(long, value_delimiter = ',', num_args = 2, requires = "computing")]
+    speeds: Option<Vec<f64>>,
     /// Exchanges that are measured for each row.
     #[arg(long, default_value_t = 5)]
     gradients: u64,
@@ -84,6 +100,7 @@ fn main() -> ExitCode {
             Options { faults: true, .. } => faults::disturb(&options),
             Options { compare_tls: true, .. } => encryption::compare(&options),
             Options { resnet: true, .. } => training::train(&options),
+            Options { speeds: Some(ref speeds), .. } => division::divide(&options, speeds),
             _ => compare(&options),
         }
     })
@@ -168,6 +185,27 @@ impl Options {
         if self.with_first_worker { Placement::WithFirstWorker } else { Placement::Apart }
     }
 
+    /// Workers of equal speeds.
+    fn setup(&self, workers: usize) -> Setup {
+        let setup = Setup { guarded: self.tls, route: self.route, ..Setup::new(self.placement(), workers) };
+        self.with_speeds(setup, &vec![1.0; workers])
+    }
+
+    /// The same workers with these speeds.
+    fn with_speeds(&self, setup: Setup, speeds: &[f64]) -> Setup {
+        let shards = f64::from(self.shards(speeds.len()));
+        let per_shard = |speed: &f64| Duration::from_secs_f64(self.computing / shards / speed);
+        Setup { per_shard: speeds.iter().map(per_shard).collect(), ..setup }
+    }
+
+    fn shards(&self, workers: usize) -> u32 {
+        self.shards.unwrap_or(workers as u32)
+    }
+
+    fn load(&self, scheme: Scheme, workers: usize) -> Load {
+        Load { scheme, parameters: self.parameters, shards: self.shards(workers) }
+    }
+
     /// Hosts for a coordinator and workers.
     fn hosts(&self, rate: f64, workers: usize) -> Result<Hosts, Failure> {
         let mut rates = vec![rate; workers + self.placement().first_worker()];
@@ -179,7 +217,7 @@ impl Options {
 
     /// How long all gradients of a row may take.
     fn limit(&self, each_way: f64, workers: usize, goodput: f64) -> Duration {
-        let slowest = each_way * workers as f64 * self.bytes() / goodput * self.slow_link;
+        let slowest = each_way * workers as f64 * self.bytes() / goodput * self.slow_link + self.computing;
         Duration::from_secs_f64(120.0 + PATIENCE * slowest * self.gradients as f64)
     }
 }
@@ -189,12 +227,11 @@ fn measure(
     options: &Options,
     scheme: Scheme,
     hosts: &Hosts,
-    workers: usize,
-    tls: bool,
+    setup: &Setup,
     limit: Duration,
 ) -> Result<Measured, Failure> {
-    let spread = Spread::start(hosts, options.placement(), workers, tls)?;
-    spread.measure(scheme, options.parameters, options.gradients, limit)
+    let spread = Spread::start(hosts, setup)?;
+    spread.measure(options.load(scheme, setup.workers()), options.gradients, limit)
 }
 
 /// One row of the table.
@@ -224,7 +261,7 @@ impl Row {
         let goodput = goodput(hosts.get(0)?, hosts.get(1)?, second as usize)?;
         let limit = options.limit(each_way, workers, goodput);
         let timeline = options.timeline.then(|| Timeline::begin(&hosts));
-        let ours = measure(options, scheme, &hosts, workers, options.tls, limit)?;
+        let ours = measure(options, scheme, &hosts, &options.setup(workers), limit)?;
         if let (Some(timeline), Some((begin, end))) = (timeline, ours.last) {
             println!();
             timeline.print(begin, end, second)?;

@@ -1,6 +1,7 @@
 //! A backend whose partials cost next to nothing, so that the measured time is that of the service itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::flat_buffer::{FlatBuffer, FlatBufferPool};
@@ -17,8 +18,11 @@ use lookbehind_worker::data::Cancellation;
 
 /// Supports the model kind `constant` with a parameter `parameters`, its number of elements. All elements of every
 /// gradient have the same value.
-#[derive(Debug)]
-pub struct ConstantBackend;
+#[derive(Debug, Default)]
+pub struct ConstantBackend {
+    /// How long it waits for each shard, as if it computed.
+    pub per_shard: Duration,
+}
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +69,8 @@ impl Backend for ConstantBackend {
         let gradients = FlatBufferPool::new(READY);
         let visits = Visit::of(&spec.optimizer.method).is_some();
         let elements = partial_lengths(&spec.optimizer, &description.layout).parameters;
-        Ok(Box::new(ConstantJob { description, rounding, samples, elements, visits, gradients }))
+        let per_shard = self.per_shard;
+        Ok(Box::new(ConstantJob { description, rounding, samples, elements, visits, per_shard, gradients }))
     }
 }
 
@@ -77,6 +82,7 @@ struct ConstantJob {
     elements: usize,
     /// Whether shards climb by themselves.
     visits: bool,
+    per_shard: Duration,
     /// Gradients return here when they have been sent, so that the next ones are ready.
     gradients: FlatBufferPool,
 }
@@ -106,6 +112,7 @@ impl PreparedJob for ConstantJob {
     ) -> Result<Partial, Stopped> {
         reduce_shards(segment, 1, &self.rounding, watch.as_ref(), |shards| {
             let partials = shards.map(|shard| self.partial(request, shard)).collect();
+            std::thread::sleep(self.per_shard);
             watch.advance();
             Ok(partials)
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lookbehind_common::job::{ExchangeFormat, parse_toml};
 use lookbehind_coordinator::{Config, Coordinator};
-use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
+use lookbehind_identity::{Access, Calls, Folder, Role as Holder, Wanted, provide};
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::job_service_client::JobServiceClient;
 use lookbehind_proto::v1::watch_job_response::Event;
@@ -57,18 +57,18 @@ impl BenchJob {
 
     async fn run_as(&self, access: &Access, warmup: usize) -> Result<Vec<v1::OuterStepMetrics>, Failure> {
         let mut steps = Vec::new();
-        watch(self.spec()?, access, |step| steps.push(step)).await?;
+        watch(self.spec()?, access, async |step, _: &mut _| steps.push(step)).await?;
         let together = steps.iter().position(|step| step.workers as usize == self.workers);
         let first = together.ok_or("no outer step had all workers")? + warmup;
         Ok(steps.split_off(first.min(steps.len())))
     }
 }
 
-/// Runs a job to its end, and passes on the metrics of each outer step when they come.
+/// Runs a job to its end, and passes on the metrics of each outer step when they come, with a client for questions.
 pub(super) async fn watch(
     spec: v1::JobSpec,
     access: &Access,
-    mut on_step: impl FnMut(v1::OuterStepMetrics),
+    mut on_step: impl AsyncFnMut(v1::OuterStepMetrics, &mut JobServiceClient<Calls>),
 ) -> Result<(), Failure> {
     let mut client = JobServiceClient::new(access.connect(&access.endpoint()).await?);
     let request = v1::CreateJobRequest { request_id: "bench".into(), spec: Some(spec) };
@@ -77,7 +77,7 @@ pub(super) async fn watch(
     let mut events = client.watch_job(request).await?.into_inner();
     while let Some(event) = events.message().await? {
         match event.event {
-            Some(Event::Step(step)) => on_step(step),
+            Some(Event::Step(step)) => on_step(step, &mut client).await,
             Some(Event::Notice(notice)) if notice.state() == v1::JobState::Failed => {
                 return Err(notice.message.into());
             }
@@ -99,7 +99,7 @@ pub async fn run_inside(job: BenchJob, warmup: usize) -> Result<Vec<v1::OuterSte
     let workers: Vec<_> = (0..job.workers)
         .map(|number| {
             let config = WorkerConfig::new(url.clone(), format!("w{number}"), ".".into());
-            tokio::spawn(run_backend(config, Arc::new(ConstantBackend), stop.clone()))
+            tokio::spawn(run_backend(config, Arc::new(ConstantBackend::default()), stop.clone()))
         })
         .collect();
     let steps = job.run(&url, warmup).await;
@@ -148,8 +148,8 @@ impl Outside {
     ) -> Result<Self, Failure> {
         let mut coordinator = Role::Coordinator(path(state.path())).spawn()?;
         let url = coordinator.line()?;
-        let folder = credentials.as_ref().map(|root| format!(" {}", path(&root.join("worker"))));
-        let argument = url.clone() + &folder.unwrap_or_default();
+        let folder = credentials.as_ref().map_or_else(|| "-".to_owned(), |root| path(&root.join("worker")));
+        let argument = format!("{url} {folder} 0");
         let mut cluster = Self { url, credentials, processes: vec![coordinator], _state: state };
         for _ in 0..workers {
             cluster.processes.push(Role::Worker(argument.clone()).spawn()?);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::hosts::Hosts;
-use super::spread::{Placement, Spread};
+use super::setup::{Load, Placement};
+use super::spread::Spread;
 use super::{Failure, Samples};
 
 /// Outer steps with all workers before one is disturbed, and of them those that are not measured.
@@ -50,12 +51,12 @@ impl Spread<'_> {
         placement: Placement,
         fault: Fault,
         part: f64,
-        parameters: usize,
+        load: Load,
         limit: Duration,
     ) -> Result<Disturbed, Failure> {
         let workers = self.workers.len();
         let last = self.workers.last().ok_or("no workers")?;
-        let mut runner = self.runner(&format!("f32:{parameters}"), JOINING + QUIET + 1 + AFTER, limit)?;
+        let mut runner = self.runner(&load.to_string(), JOINING + QUIET + 1 + AFTER, limit)?;
         let mut samples = Samples::default();
         let mut quiet = 0;
         for _ in 0..JOINING + QUIET {

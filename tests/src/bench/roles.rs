@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use lookbehind_coordinator::state::ExchangeRoute;
 use lookbehind_coordinator::{Config, Coordinator};
 use lookbehind_worker::compute::{Backend, CandleBackend};
 use lookbehind_worker::data::DataEnvironment;
@@ -35,10 +37,11 @@ pub enum Role {
     Driver,
     /// A coordinator whose state is in the given folder; it requires credentials if the folder contains its own.
     Coordinator(String),
-    /// A coordinator that listens on all interfaces and has a temporary folder for its state; it requires credentials if
-    /// the given folder of all credentials is not empty text.
+    /// A coordinator that listens on all interfaces and has a temporary folder for its state. What is given is the way of
+    /// tensors, and the folder of all credentials or `-`.
     OpenCoordinator(String),
-    /// A worker for the coordinator at the given address, optionally followed by a space and a folder of credentials.
+    /// A worker. What is given is the coordinator's address, a folder of credentials or `-`, and the seconds that it waits
+    /// for each shard.
     Worker(String),
     /// As [`Role::Worker`], with the models and data of every worker, on one thread.
     Trainer(String),
@@ -101,11 +104,14 @@ impl Role {
             Self::Driver => driver(),
             Self::Coordinator(state) => serve(coordinate(state)),
             Self::OpenCoordinator(credentials) => serve(coordinate_openly(credentials)),
-            Self::Worker(url) => with_driver(|gone| work(url, Arc::new(ConstantBackend), gone)),
-            Self::Trainer(url) => with_driver(|gone| {
+            Self::Worker(argument) => with_driver(|gone| {
+                let constant = |per_shard| Arc::new(ConstantBackend { per_shard }) as Arc<dyn Backend>;
+                work(argument, constant, gone)
+            }),
+            Self::Trainer(argument) => with_driver(|gone| {
                 let environment = DataEnvironment::local(".".into(), WorkerConfig::DEFAULT_MEMORY_LIMIT);
                 let backend = CandleBackend::new(Registry::builtin(), environment).with_threads(1);
-                work(url, Arc::new(backend.over_network()), gone)
+                work(argument, |_| Arc::new(backend.over_network()), gone)
             }),
             Self::Runner(job) => serve(spread::run_job(job)),
             Self::Receiver(bytes) => with_driver(|_| stream::receive(bytes)),
@@ -188,13 +194,15 @@ async fn coordinate(state: String) -> Result<(), Failure> {
     std::future::pending().await
 }
 
-async fn coordinate_openly(credentials: String) -> Result<(), Failure> {
+async fn coordinate_openly(argument: String) -> Result<(), Failure> {
     let state = tempfile::tempdir()?;
-    let credentials = (!credentials.is_empty()).then(|| Path::new(&credentials).join("coordinator"));
+    let (route, credentials) = argument.split_once(' ').ok_or("expected a route and a folder")?;
+    let credentials = (credentials != "-").then(|| Path::new(credentials).join("coordinator"));
     let config = Config {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         plaintext: credentials.is_none(),
         credentials,
+        exchange_route: ExchangeRoute::from_str(route, false)?,
         ..Config::new(state.path().join("state"))
     };
     let coordinator = Coordinator::start(config).await?;
@@ -203,12 +211,17 @@ async fn coordinate_openly(credentials: String) -> Result<(), Failure> {
 }
 
 /// Works until the driver ends: a worker leaves in order, so that nothing of it outlives its runtime.
-fn work(argument: String, backend: Arc<dyn Backend>, gone: CancellationToken) -> Result<(), Failure> {
-    let (url, credentials) = match argument.split_once(' ') {
-        Some((url, credentials)) => (url.to_owned(), Some(credentials.into())),
-        None => (argument, None),
+fn work(
+    argument: String,
+    backend: impl FnOnce(Duration) -> Arc<dyn Backend>,
+    gone: CancellationToken,
+) -> Result<(), Failure> {
+    let fields: Vec<&str> = argument.split(' ').collect();
+    let [url, credentials, per_shard] = fields[..] else {
+        return Err("expected an address, a folder and seconds".into());
     };
-    let config = WorkerConfig::new(url, format!("w{}", std::process::id()), ".".into());
-    let config = WorkerConfig { credentials, ..config };
+    let backend = backend(Duration::try_from_secs_f64(per_shard.parse()?)?);
+    let config = WorkerConfig::new(url.to_owned(), format!("w{}", std::process::id()), ".".into());
+    let config = WorkerConfig { credentials: (credentials != "-").then(|| credentials.into()), ..config };
     Ok(tokio::runtime::Runtime::new()?.block_on(run_backend(config, backend, gone))?)
 }

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use lookbehind_common::job::parse_toml;
 use lookbehind_identity::{Access, Folder, Role as Holder, Wanted, provide};
-use lookbehind_proto::wire;
+use lookbehind_proto::{v1, wire};
 use tempfile::TempDir;
 
 use super::cluster::{BenchJob, watch};
 use super::hosts::{Host, Hosts};
 use super::processors::{peak_bytes, processor_seconds, processors};
 use super::roles::{Process, Role};
-use super::scheme::Scheme;
+use super::setup::{Load, Placement, Setup};
 use super::{Failure, Processors, Samples};
 
 /// Outer steps with all workers that are not measured.
@@ -21,30 +21,15 @@ const JOINING: u64 = 2;
 /// Outer steps for each gradient that is measured, since not all of them have all workers.
 const SPARE: u64 = 4;
 
-/// Which host each part is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// The coordinator has the first host for itself; the workers are on the next ones.
-    Apart,
-    /// The coordinator is on the host of the first worker.
-    WithFirstWorker,
-}
-
-impl Placement {
-    /// Index of the first worker's host; the coordinator is on host 0.
-    pub fn first_worker(self) -> usize {
-        match self {
-            Self::Apart => 1,
-            Self::WithFirstWorker => 0,
-        }
-    }
-}
-
 /// What exchanges cost; means, unless stated otherwise.
 #[derive(Default)]
 pub struct Measured {
     /// Seconds of each exchange: of an outer step of one round, without computing.
     pub seconds: Samples,
+    /// Seconds of each of these outer steps in which the worker that needed longest computed.
+    pub computing: Samples,
+    /// Shards that each worker delivered in an outer step, in the order of the workers' names.
+    pub shards: Vec<f64>,
     /// Of these, the seconds in which the coordinator added partials and updated weights.
     pub optimizer: Samples,
     /// Number of exchanges measured.
@@ -87,17 +72,12 @@ pub struct Spread<'a> {
 }
 
 impl<'a> Spread<'a> {
-    /// Starts the processes; with `guarded`, all connections are encrypted.
+    /// Starts the processes.
     ///
     /// # Errors
     /// If there are not enough hosts, credentials cannot be created, or a process cannot be started.
-    pub fn start(
-        hosts: &'a Hosts,
-        placement: Placement,
-        workers: usize,
-        guarded: bool,
-    ) -> Result<Self, Failure> {
-        Self::start_as(Role::Worker, hosts, placement, workers, guarded)
+    pub fn start(hosts: &'a Hosts, setup: &Setup) -> Result<Self, Failure> {
+        Self::start_as(Role::Worker, hosts, setup)
     }
 
     /// As [`Spread::start`], with workers that can train models.
@@ -105,27 +85,23 @@ impl<'a> Spread<'a> {
     /// # Errors
     /// As [`Spread::start`].
     pub fn start_trainers(hosts: &'a Hosts, placement: Placement, workers: usize) -> Result<Self, Failure> {
-        Self::start_as(Role::Trainer, hosts, placement, workers, false)
+        Self::start_as(Role::Trainer, hosts, &Setup::new(placement, workers))
     }
 
-    fn start_as(
-        role: fn(String) -> Role,
-        hosts: &'a Hosts,
-        placement: Placement,
-        workers: usize,
-        guarded: bool,
-    ) -> Result<Self, Failure> {
+    fn start_as(role: fn(String) -> Role, hosts: &'a Hosts, setup: &Setup) -> Result<Self, Failure> {
         let host = hosts.get(0)?;
-        let credentials = guarded.then(|| credentials(host)).transpose()?;
+        let credentials = setup.guarded.then(|| credentials(host)).transpose()?;
         let root = credentials.as_ref().map(|root| root.path().to_string_lossy().into_owned());
-        let mut coordinator = Role::OpenCoordinator(root.clone().unwrap_or_default()).spawn_on(host)?;
-        let scheme = if guarded { "https" } else { "http" };
+        let coordinator = format!("{} {}", setup.route_name(), root.as_deref().unwrap_or("-"));
+        let mut coordinator = Role::OpenCoordinator(coordinator).spawn_on(host)?;
+        let scheme = if setup.guarded { "https" } else { "http" };
         let url = format!("{scheme}://{}:{}", host.address, coordinator.line()?);
-        let argument = root.map_or_else(|| url.clone(), |root| format!("{url} {root}/worker"));
-        let first = placement.first_worker();
-        let workers = (first..first + workers)
-            .map(|index| role(argument.clone()).spawn_on(hosts.get(index)?))
-            .collect::<Result<_, Failure>>()?;
+        let folder = root.map_or_else(|| "-".to_owned(), |root| format!("{root}/worker"));
+        let worker = |(index, per_shard): (usize, &Duration)| {
+            let argument = format!("{url} {folder} {}", per_shard.as_secs_f64());
+            role(argument).spawn_on(hosts.get(setup.placement.first_worker() + index)?)
+        };
+        let workers = setup.per_shard.iter().enumerate().map(worker).collect::<Result<_, Failure>>()?;
         Ok(Self { host, url, credentials, workers, coordinator })
     }
 
@@ -157,7 +133,7 @@ impl<'a> Spread<'a> {
     }
 
     /// Starts a process that runs a job of at most this many outer steps on all workers, and prints each of them. `model`:
-    /// a scheme, `:` and a number of parameters, or `@` and the file of a job.
+    /// a [`Load`], or `@` and the file of a job.
     pub(super) fn runner(&self, model: &str, steps: u64, limit: Duration) -> Result<Runner, Failure> {
         let (workers, url) = (self.workers.len(), &self.url);
         let folder = self.credentials.as_ref().map(|root| root.path().join("admin"));
@@ -167,33 +143,30 @@ impl<'a> Spread<'a> {
         Ok(Runner(Role::Runner(job).spawn_on(self.host)?))
     }
 
-    /// Measures `gradients` exchanges of a model of `parameters` parameters, unless they take longer than `limit` together.
+    /// Measures `gradients` exchanges, unless they take longer than `limit` together.
     ///
     /// # Errors
     /// If the job does not succeed, or takes too long, or too few outer steps have all workers.
-    pub fn measure(
-        &self,
-        scheme: Scheme,
-        parameters: usize,
-        gradients: u64,
-        limit: Duration,
-    ) -> Result<Measured, Failure> {
+    pub fn measure(&self, load: Load, gradients: u64, limit: Duration) -> Result<Measured, Failure> {
         let (workers, skipped) = (self.workers.len(), JOINING + WARMUP);
         let steps = skipped + SPARE * gradients;
-        let mut runner = self.runner(&format!("{scheme}:{parameters}"), steps, limit)?;
+        let mut runner = self.runner(&load.to_string(), steps, limit)?;
         let mut measured = Measured::default();
         let mut before = self.reading()?;
+        let mut delivered = Vec::new();
         for step in 1..=steps {
-            let Step { together, total, compute, optimizer } = runner.step()?;
+            let Step { together, total, compute, optimizer, shards } = runner.step()?;
             let now = self.reading()?;
             // The coordinator divides shards by measured speed, so that a worker may get none.
             if step > skipped && together == workers as f64 {
                 measured.seconds.push(total - compute);
+                measured.computing.push(compute);
                 measured.optimizer.push(optimizer);
                 measured.add(&now, &before);
+                measured.add_shards(&shards, &delivered);
                 measured.last = Some((before.at, now.at));
             }
-            before = now;
+            (before, delivered) = (now, shards);
             if measured.gradients == gradients {
                 break;
             }
@@ -227,17 +200,21 @@ pub(super) struct Step {
     pub(super) total: f64,
     pub(super) compute: f64,
     pub(super) optimizer: f64,
+    /// Shards of the whole job that each worker has delivered, in the order of the workers' names.
+    pub(super) shards: Vec<u64>,
 }
 
 impl Runner {
     /// The next outer step, when it has ended.
     pub(super) fn step(&mut self) -> Result<Step, Failure> {
         let line = self.0.line()?;
-        let fields: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+        let (numbers, shards) = line.split_once(';').ok_or("expected numbers and shards of an outer step")?;
+        let fields: Vec<f64> = numbers.split(' ').map(str::parse).collect::<Result<_, _>>()?;
         let [together, total, compute, optimizer] = fields[..] else {
             return Err("expected four numbers of an outer step".into());
         };
-        Ok(Step { together, total, compute, optimizer })
+        let shards = shards.split_terminator(' ').map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Step { together, total, compute, optimizer, shards })
     }
 }
 
@@ -259,6 +236,15 @@ struct Reading {
 }
 
 impl Measured {
+    /// Adds the shards that were delivered in an outer step.
+    fn add_shards(&mut self, now: &[u64], before: &[u64]) {
+        self.shards.resize(now.len(), 0.0);
+        let earlier = before.iter().chain(std::iter::repeat(&0));
+        for ((mean, now), before) in self.shards.iter_mut().zip(now).zip(earlier) {
+            *mean += (now.saturating_sub(*before) as f64 - *mean) / self.gradients as f64;
+        }
+    }
+
     /// Adds what an outer step cost.
     fn add(&mut self, now: &Reading, before: &Reading) {
         self.gradients += 1;
@@ -272,7 +258,7 @@ impl Measured {
 }
 
 /// Runs the job that [`Spread::runner`] describes, and prints of each outer step the number of workers and
-/// seconds: in all, computing, and on the coordinator.
+/// seconds: in all, computing, and on the coordinator; then what shards each worker has delivered so far.
 pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
     let fields: Vec<&str> = argument.split(' ').collect();
     let [url, credentials, workers, model, steps, limit] = fields[..] else {
@@ -281,11 +267,10 @@ pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
     let spec = match model.strip_prefix('@') {
         Some(file) => wire::to_proto(&parse_toml(&std::fs::read_to_string(file)?)?),
         None => {
-            let (scheme, parameters) = model.split_once(':').ok_or("expected a scheme and parameters")?;
-            let scheme: Scheme = scheme.parse()?;
+            let Load { scheme, parameters, shards } = model.parse()?;
             let job = BenchJob {
-                parameters: parameters.parse()?,
-                shards: workers.parse()?,
+                parameters,
+                shards,
                 steps: steps.parse()?,
                 optimizer: scheme.optimizer(),
                 exchange: scheme.format,
@@ -295,9 +280,13 @@ pub(super) async fn run_job(argument: String) -> Result<(), Failure> {
         }
     };
     let access = Access::new(url, (credentials != "-").then(|| Folder::new(credentials)))?;
-    let printing = watch(spec, &access, |step| {
+    let printing = watch(spec, &access, async |step, client| {
         let time = step.time.unwrap_or_default();
-        println!("{} {} {} {}", step.workers, time.total, time.compute, time.optimizer);
+        let answer = client.list_workers(v1::ListWorkersRequest::default()).await;
+        let mut workers = answer.map(|answer| answer.into_inner().workers).unwrap_or_default();
+        workers.sort_by(|one, other| one.name.cmp(&other.name));
+        let shards: String = workers.iter().map(|worker| format!("{} ", worker.shards_done)).collect();
+        println!("{} {} {} {};{shards}", step.workers, time.total, time.compute, time.optimizer);
     });
     let ended = tokio::time::timeout(Duration::from_secs(limit.parse()?), printing).await;
     ended.map_err(|_| "the job takes too long")?

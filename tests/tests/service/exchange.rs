@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use lookbehind_common::job::{Group, JobFile};
 use lookbehind_common::partial::Partial;
+use lookbehind_coordinator::Config;
+use lookbehind_coordinator::state::ExchangeRoute;
 use lookbehind_proto::v1;
 use lookbehind_tests::cluster::Cluster;
 use lookbehind_tests::guarded::{self, Credentials};
@@ -62,6 +64,24 @@ async fn two_to_four_workers_come_to_the_bytes_of_one() {
         let mut cluster = with_pages().await;
         assert_eq!(run(&mut cluster, workers, |_, _| ()).await, expected().await, "{workers} workers");
         assert!(gradients(&cluster, "workers").await > 0.0, "{workers} workers");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_is_measured_or_chosen_and_the_bytes_are_the_same() {
+    for (route, between, through) in [
+        (ExchangeRoute::Measured, true, true),
+        (ExchangeRoute::Workers, true, false),
+        (ExchangeRoute::Coordinator, false, true),
+    ] {
+        let configured = |config: &mut Config| {
+            config.http = Some(([127, 0, 0, 1], 0).into());
+            config.exchange_route = route;
+        };
+        let mut cluster = Cluster::with_config(configured).await;
+        assert_eq!(run(&mut cluster, 3, |_, _| ()).await, expected().await, "{route:?}");
+        assert_eq!(gradients(&cluster, "workers").await > 0.0, between, "{route:?}");
+        assert_eq!(gradients(&cluster, "coordinator").await > 0.0, through, "{route:?}");
     }
 }
 

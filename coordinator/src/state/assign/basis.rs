@@ -6,7 +6,8 @@ use lookbehind_common::ids::SessionId;
 use lookbehind_common::reduction::Segment;
 
 use super::model::{Route, Traffic};
-use super::{Candidate, Division, divide};
+use super::routes::Routes;
+use super::{Candidate, Division, divide, quickest};
 use crate::state::active::{Active, Member};
 use crate::state::measured::median;
 
@@ -14,8 +15,8 @@ use crate::state::measured::median;
 #[derive(Clone, Debug)]
 pub(crate) struct Basis {
     pub(crate) candidates: Vec<Candidate>,
-    /// Seconds that one copy of the weights takes over a link; 0 where that is not known.
-    pub(crate) copy_seconds: f64,
+    /// What moving tensors was measured to take.
+    pub(crate) routes: Routes,
     /// The division that the workers know.
     pub(crate) kept: Division,
 }
@@ -23,9 +24,17 @@ pub(crate) struct Basis {
 impl Basis {
     /// Divides some shards of a request whose tensors travel by this route; see [`divide`].
     pub(crate) fn divide(&self, range: Segment, shards: u32, route: Route) -> Division {
-        let Self { candidates, copy_seconds, kept } = self;
-        let traffic = Traffic { route, copy_seconds: *copy_seconds, workers: candidates.len() as u32 };
-        divide(range, shards, candidates, &traffic, kept)
+        divide(range, shards, &self.candidates, &self.traffic(route), &self.kept)
+    }
+
+    /// Seconds that a request of so many shards takes in the model if its tensors travel by this route.
+    pub(crate) fn seconds(&self, shards: u32, route: Route) -> f64 {
+        quickest(shards, &self.candidates, &self.traffic(route))
+    }
+
+    fn traffic(&self, route: Route) -> Traffic {
+        let copy_seconds = self.routes.copy_seconds(route);
+        Traffic { route, copy_seconds, workers: self.candidates.len() as u32 }
     }
 
     /// The same with some of the candidates.
@@ -52,7 +61,7 @@ impl Active {
         let candidates = prepared().filter(|(_, member)| !is_passed_over(member) || all_passed_over);
         Basis {
             candidates: candidates.map(candidate).collect(),
-            copy_seconds: self.training().and_then(|training| training.copy_seconds).unwrap_or(0.0),
+            routes: self.training().map(|training| training.routes).unwrap_or_default(),
             kept: self.training().map(|training| training.division.clone()).unwrap_or_default(),
         }
     }

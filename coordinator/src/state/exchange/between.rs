@@ -13,6 +13,7 @@ use super::plan::ticket;
 use super::{Exchange, LEAST_BLOCKS, Passing, Secrets};
 use crate::state::active::Active;
 use crate::state::assign::model::Route;
+use crate::state::assign::routes::ExchangeRoute;
 use crate::state::cluster::Cluster;
 use crate::state::command::{Command, ExchangePlan, PeerAddress, WorkerCommand};
 use crate::state::halt::{Halt, Handled};
@@ -55,12 +56,29 @@ impl Cluster {
         (owners.len() > 1).then_some(owners)
     }
 
+    /// The way that the tensors of the next gradient request are to travel.
+    fn next_route(&self, active: &Active, shards: u32) -> Route {
+        match self.config.exchange_route {
+            ExchangeRoute::Workers => Route::Workers,
+            ExchangeRoute::Coordinator => Route::Coordinator,
+            ExchangeRoute::Measured => {
+                let basis = active.basis(self.now.elapsed);
+                let crosses_links =
+                    basis.candidates.iter().any(|candidate| !self.is_beside(candidate.session));
+                basis.routes.next(crosses_links, |route| basis.seconds(shards, route))
+            }
+        }
+    }
+
     /// The exchange of a gradient request; `None` if it goes through the coordinator.
     pub(in crate::state) fn exchange(&self, job: &Job, id: &RequestId, shards: u32) -> Option<Exchange> {
         let active = job.active.as_ref()?;
         let training = active.training()?;
         let weights = self.exchanged_blocks(active)?;
         if training.weights_digests.is_empty() || training.step.through_coordinator {
+            return None;
+        }
+        if self.next_route(active, shards) == Route::Coordinator {
             return None;
         }
         let owners = self.owners(active, shards, Route::Workers)?;
@@ -74,7 +92,13 @@ impl Cluster {
     pub(in crate::state) fn passing(&self, job: &Job, id: &RequestId, shards: u32) -> Option<Passing> {
         let active = job.active.as_ref()?;
         let weights = self.exchanged_blocks(active)?;
-        if active.training()?.weights_digests.is_empty() {
+        let training = active.training()?;
+        let is_between = match self.config.exchange_route {
+            ExchangeRoute::Measured => training.routes.taken() == Route::Workers,
+            ExchangeRoute::Workers => true,
+            ExchangeRoute::Coordinator => false,
+        };
+        if training.weights_digests.is_empty() || !is_between {
             return None;
         }
         let owners = self.owners(active, shards, Route::Coordinator)?;

@@ -7,6 +7,11 @@ use crate::state::assign::model::{Route, Traffic};
 use crate::state::exchange::Exchange;
 
 impl Request {
+    /// Shards of its samples.
+    pub(crate) fn shards(&self) -> u32 {
+        self.coordinates.shards
+    }
+
     /// How its weights and partials travel.
     pub(crate) fn route(&self) -> Route {
         if self.exchange.is_some() { Route::Workers } else { Route::Coordinator }
