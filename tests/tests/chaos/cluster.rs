@@ -67,8 +67,8 @@ impl Chaos {
         self.seats.iter().map(|seat| seat.health).collect()
     }
 
-    /// Makes a fault happen.
-    pub(crate) async fn suffer(&mut self, fault: Fault) {
+    /// Makes a fault happen to the processes that serve a job.
+    pub(crate) async fn suffer(&mut self, fault: Fault, job: &str) {
         match fault {
             Fault::KillWorker(place) => self.kill_worker(place).await,
             Fault::DismissWorker(place) => {
@@ -111,11 +111,11 @@ impl Chaos {
                 self.machines.coordinator.signal(Signal::CONT);
             }
             Fault::FillDisk => {
-                self.fill_disk().await;
+                self.fill_disk(job).await;
                 self.machines.volume().free();
             }
             Fault::KillOnFullDisk => {
-                self.fill_disk().await;
+                self.fill_disk(job).await;
                 self.machines.coordinator.signal(Signal::KILL);
                 self.machines.coordinator.ended().await;
                 self.machines.volume().free();
@@ -125,13 +125,13 @@ impl Chaos {
         }
     }
 
-    /// Fills the disk and waits until the coordinator has noticed it.
-    async fn fill_disk(&self) {
+    /// Fills the disk and waits until the coordinator has noticed it, or the job is over and nothing is stored any more.
+    async fn fill_disk(&self, job: &str) {
         let noticed = || self.machines.coordinator.stderr().matches(DEGRADED).count();
         let before = noticed();
         self.machines.volume().fill();
         within("a coordinator that notices that its disk is full", async {
-            while noticed() == before {
+            while noticed() == before && self.client().job(job).await.state() == v1::JobState::Running {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })

@@ -107,7 +107,7 @@ async fn round(seed: u64, chaos: &mut Chaos, undisturbed: &History) -> String {
         observer.until_step(next).await;
         let fault = Fault::draw(&mut dice, &chaos.workers());
         replay.done.push((next, fault));
-        chaos.suffer(fault).await;
+        chaos.suffer(fault, &id).await;
     }
     let seen = observer.finish().await;
     seen.check_whole();
