@@ -16,8 +16,7 @@ def train(
     workers: int,
     device: str | None,
     data: str | PathLike[str] | None,
-    out: str | PathLike[str],
-    force: bool,
+    out: tuple[str | PathLike[str], bool],
 ) -> Events: ...
 @final
 class Call:

@@ -48,7 +48,7 @@ def train(
     source = Source.embedded() if job is None else jobs.source(job)
     folder = Path(tempfile.mkdtemp(prefix="lookbehind-") if out is None else out)
     result = TrainResult(folder, is_temporary=out is None)
-    watch = Watch(native_train(source, jobs.settings(overrides), workers, device, data, folder, force))
+    watch = Watch(native_train(source, jobs.settings(overrides), workers, device, data, (folder, force)))
     try:
         with Display("job") as display:
             for event in watch:

@@ -26,7 +26,7 @@ pub(crate) struct Events {
 
 /// What is followed.
 enum Followed {
-    Job(Watching),
+    Job(Box<Watching>),
     Training(Box<Training>),
 }
 
@@ -56,7 +56,7 @@ impl Events {
     /// The events of a job of a coordinator.
     pub(crate) fn watch(connection: Arc<Connection>, id: String) -> Self {
         let watching = Watching { connection, id, watch: None, is_over: false };
-        Self::new(Followed::Job(watching), Lines::default())
+        Self::new(Followed::Job(Box::new(watching)), Lines::default())
     }
 
     /// The events of a training, which writes them to `lines`.

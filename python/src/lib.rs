@@ -1,14 +1,14 @@
 //! `lookbehind._native`, what the Python package calls: the client of the command line tool, and its cluster in one
 //! process. `python/lookbehind` puts types around it.
 //!
-//! - [`call`]: one call, which Python waits for or is called back from.
-//! - [`client`]: the calls of a coordinator.
-//! - [`connection`]: how they find it.
-//! - [`events`]: what happens to a job that is followed.
-//! - [`training`]: a job on a cluster in this process.
-//! - [`source`]: jobs as Python hands them over.
-//! - [`errors`]: errors as Python's exceptions.
-//! - [`runtime`]: the threads behind the calls.
+//! - `call`: one call, which Python waits for or is called back from.
+//! - `client`: the calls of a coordinator.
+//! - `connection`: how they find it.
+//! - `events`: what happens to a job that is followed.
+//! - `training`: a job on a cluster in this process.
+//! - `source`: jobs as Python hands them over.
+//! - `errors`: errors as Python's exceptions.
+//! - `runtime`: the threads behind the calls.
 //!
 //! Answers are JSON, in the form that `docs/json.md` describes. No call holds Python's global lock while it waits.
 

@@ -43,7 +43,8 @@ enum Phase {
     Over,
 }
 
-/// Plans a training that leaves its files in `out`. The first call for an event starts it.
+/// Plans a training. The first call for an event starts it. `out` is the folder of its files, and whether files of others
+/// may be there.
 #[pyfunction]
 pub(crate) fn train(
     py: Python<'_>,
@@ -52,16 +53,16 @@ pub(crate) fn train(
     workers: u16,
     device: Option<&str>,
     data: Option<PathBuf>,
-    out: PathBuf,
-    force: bool,
+    out: (PathBuf, bool),
 ) -> PyResult<Events> {
+    let (folder, force) = out;
     let plan = || {
         let job = Wanted::new(source, settings, Vec::new())?;
         if !WORKERS.contains(&workers) {
             let (least, most) = (WORKERS.start(), WORKERS.end());
             return Err(CliError::Usage(format!("workers: expected {least} to {most}, found {workers}")));
         }
-        let mut args = Train { workers, data, out: Out { out: Some(out), force }, ..usual_train()? };
+        let mut args = Train { workers, data, out: Out { out: Some(folder), force }, ..usual_train()? };
         if let Some(device) = device {
             args.device =
                 device.parse::<DeviceChoice>().map_err(|error| CliError::Usage(error.to_string()))?;

@@ -108,6 +108,13 @@ class Cluster:
         return (self.folder / f"{program}.log").read_text()
 
 
+@pytest.fixture(autouse=True)
+def no_settings_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine's environment says of another cluster does not matter here."""
+    for name in set(os.environ) - set(ENVIRONMENT):
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders of credentials of a cluster, made as docs/security.md describes."""

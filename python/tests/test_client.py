@@ -99,6 +99,24 @@ optimizer = { method = "lookbehind", k = 2, rho = 0.2, alpha = 0.5, base = { lr 
     assert len({job.wait().digest for job in jobs}) == 1
 
 
+def test_values_of_python_become_those_of_a_job_file(
+    idle: lookbehind.Client, digits: JobDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = idle.submit(digits).info.spec
+    digits["seed"] = numpy.int64(42)
+    digits["optimizer"]["rho"] = numpy.float64(0.2)
+    digits["optimizer"]["eta"] = None
+    digits["schedule"] = None
+    assert idle.submit(digits).info.spec == plain
+    assert idle.submit(digits, {"model.hidden": [32], "train.shards": numpy.int32(4)}).info.spec == plain
+    changed = idle.submit(digits, {"optimizer.base.lr": None, "optimizer.base": {"lr": 0.5}}).info.spec
+    assert changed is not None and changed["optimizer"]["base"]["lr"] == 0.5
+    # A path in a dict refers to the current folder.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(lookbehind.InvalidJob, match="model.init: ./weights.safetensors: cannot be read"):
+        idle.submit(digits, {"model.init": Path("weights.safetensors")})
+
+
 def test_a_job_that_waits_is_found_and_cancelled(idle: lookbehind.Client, digits: JobDict) -> None:
     job = idle.submit(digits, labels={"project": "one"})
     idle.submit(digits, {"name": "other"})
