@@ -82,6 +82,17 @@ first-command:
     cargo run --release --locked -- train --out {{ out }}/run
     python3 .ci/check_summary {{ out }}/run/summary.json
 
+# The Python package: the client and, as commands, the programs that are compiled already.
+wheel: programs
+    rm -rf python/lookbehind.data {{ out }}/wheels
+    mkdir -p python/lookbehind.data/scripts
+    ln target/release/lookbehind{,-coordinator,-worker} python/lookbehind.data/scripts/
+    "$(.ci/python maturin==1.16.0)" -m maturin build --release --locked --manifest-path python/Cargo.toml --out {{ out }}/wheels
+
+# The Python package in an environment of its own, without Rust: types, and the client against clusters of its commands.
+python: wheel
+    python/tests/run {{ out }}/wheels/*.whl
+
 # TensorBoard reads the files of the first command; PyTorch, where it is installed, loads trained models strictly.
 outputs: first-command
     "$(.ci/python tensorboard safetensors numpy)" tests/python/check_outputs.py {{ out }}/run
@@ -155,7 +166,7 @@ cuda-emulator: cuda-toolkit
 # Unit tests of the CUDA code.
 cuda-test: cuda-emulator
     eval "$(deploy/cuda-toolkit {{ toolkit }})" && LD_LIBRARY_PATH={{ emulator }} \
-        cargo nextest run {{ checked }} {{ cuda }} --lib -E 'test(cuda)'
+        cargo nextest run {{ checked }} {{ cuda }} --lib --exclude lookbehind-python -E 'test(cuda)'
 
 # The programs with CUDA, on emulated GPUs: with the checks of the tests, because their crates are compiled so already.
 # They stay in target/release until `just programs` puts the others back.

@@ -326,7 +326,10 @@ fn label_filter(text: &str) -> Result<(String, String), &'static str> {
 }
 
 /// Refuses malformed identifiers here, so that a typing error is not reported as an unknown job.
-fn job_id(text: &str) -> Result<String, &'static str> {
+///
+/// # Errors
+/// Says how an identifier looks.
+pub fn job_id(text: &str) -> Result<String, &'static str> {
     let id = JobId::parse(text).ok_or("expected 'j' and eight lower-case letters or digits")?;
     Ok(id.as_str().to_owned())
 }

@@ -95,8 +95,11 @@ impl Follow {
         }
     }
 
-    /// Processes one event and returns whether it was the last.
-    async fn next(&mut self) -> Result<bool, CliError> {
+    /// Processes one event and returns whether it was the last. Dropping the future loses no event.
+    ///
+    /// # Errors
+    /// As [`Self::until_over`].
+    pub async fn next(&mut self) -> Result<bool, CliError> {
         match self.event().await? {
             Event::Notice(notice) => self.notice(&notice)?,
             Event::Step(step) => self.step(&step)?,
@@ -184,8 +187,7 @@ pub fn conclude(
     output: Option<&Output>,
     model: Option<&Model>,
 ) -> Result<(), CliError> {
-    let spec = job.spec.as_ref().and_then(meaning);
-    let mut summary: Summary = tally.summary(job, spec.as_ref());
+    let mut summary = summary_of(job, tally);
     if let Some(model) = model {
         summary.set_model(job, model)?;
     }
@@ -196,6 +198,12 @@ pub fn conclude(
         return console.object(&Line::Summary(&summary));
     }
     report::summary(&summary, output.map(Output::folder)).iter().try_for_each(|line| console.result(line))
+}
+
+/// The summary of the gathered outer steps of a job, without a model.
+pub fn summary_of(job: &v1::Job, tally: &Tally) -> Summary {
+    let spec = job.spec.as_ref().and_then(meaning);
+    tally.summary(job, spec.as_ref())
 }
 
 /// The validated specification in a message; `None` if it is invalid.

@@ -14,6 +14,7 @@ use lookbehind_proto::wire;
 use lookbehind_worker::compute::CandleBackend;
 use safetensors::SafeTensors;
 
+use crate::client::Client;
 use crate::error::CliError;
 use crate::output::job_file;
 
@@ -66,11 +67,7 @@ impl JobSource {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_with(path: &Path, settings: &[Setting], importer: Importer<'_>) -> Result<Self, CliError> {
-        let label = path.display().to_string();
-        match apply_settings(&read_text(path)?, settings) {
-            Ok(text) => Self::parse(label, text, folder_of(path), importer),
-            Err(source) => Err(CliError::Job { label, source }),
-        }
+        Self::of_text(&path.display().to_string(), &read_text(path)?, folder_of(path), settings, importer)
     }
 
     /// The embedded job: a classifier of handwritten digits, whose data is part of the worker. With changes.
@@ -78,10 +75,23 @@ impl JobSource {
     /// # Errors
     /// If a changed key is invalid.
     pub fn embedded(settings: &[Setting]) -> Result<Self, CliError> {
-        let label = "the embedded digits job".to_owned();
-        match apply_settings(EMBEDDED, settings) {
-            Ok(text) => Self::parse(label, text, PathBuf::from("."), None),
-            Err(source) => Err(CliError::Job { label, source }),
+        Self::of_text("the embedded digits job", EMBEDDED, PathBuf::from("."), settings, None)
+    }
+
+    /// The job of a job file's text, with changes. `label` names it in errors, and its relative paths refer to `folder`.
+    ///
+    /// # Errors
+    /// If a key is invalid, or a file of initial weights cannot be read.
+    pub fn of_text(
+        label: &str,
+        text: &str,
+        folder: PathBuf,
+        settings: &[Setting],
+        importer: Importer<'_>,
+    ) -> Result<Self, CliError> {
+        match apply_settings(text, settings) {
+            Ok(text) => Self::parse(label.to_owned(), text, folder, importer),
+            Err(source) => Err(CliError::Job { label: label.to_owned(), source }),
         }
     }
 
@@ -147,6 +157,17 @@ impl JobSource {
         wire::to_proto(&self.file)
     }
 
+    /// Hands the job to a coordinator, its initial weights first, and returns it as it is queued.
+    ///
+    /// # Errors
+    /// If the coordinator refuses or cannot be reached.
+    pub async fn submit(&self, client: &Client) -> Result<v1::Job, CliError> {
+        if let Some(init) = &self.init {
+            client.upload(init).await?;
+        }
+        client.create_job(&random_id()?, self.message()).await
+    }
+
     /// Checks that the initial weights, if there are any, are those of a model with this layout.
     ///
     /// # Errors
@@ -156,6 +177,19 @@ impl JobSource {
         let read = model_file::read(&init.bytes, layout);
         read.map(drop).map_err(|error| wrong_init(&self.label, &init.path, &error.to_string()))
     }
+}
+
+/// A random request identity, different from those of all other requests.
+///
+/// # Errors
+/// If the system has no randomness.
+pub(crate) fn random_id() -> Result<String, CliError> {
+    let random = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
+    let (high, low) = random.map_err(|error| CliError::System {
+        what: "no randomness for a request's identity",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(format!("{high:016x}{low:016x}"))
 }
 
 /// The text of a job file.
@@ -174,7 +208,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
 }
 
 /// The folder of a file.
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

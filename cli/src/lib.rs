@@ -12,6 +12,7 @@
 //! | [`lookbehind_kernels`](../lookbehind_kernels/index.html) | training kernels for Candle on CPUs and NVIDIA GPUs |
 //! | [`lookbehind_data`](../lookbehind_data/index.html) | data sets, decoding and augmentation |
 //! | `lookbehind`, on this page | the command line tool |
+//! | `lookbehind-python`, a library for Python alone | the Python package `lookbehind`: the client of this crate, for `python/lookbehind` |
 //! | [`lookbehind_data_fixtures`](../lookbehind_data_fixtures/index.html) | small images and Parquet files for tests and benchmarks of the data sets |
 //! | [`lookbehind_tests`](../lookbehind_tests/index.html) | what the tests of the whole system share |
 //!
@@ -22,7 +23,7 @@
 //!
 //! - [`args`]: commands and flags.
 //! - [`commands`]: their implementation.
-//! - [`client`], [`watch`], [`follow`]: communication with a coordinator.
+//! - [`client`], [`watch`], [`follow`], [`fetch`]: communication with a coordinator.
 //! - [`local`]: a whole cluster inside this process.
 //! - [`output`]: the files of a run.
 //! - [`audit`]: comparison of two runs; [`changes`]: comparison of two job files.
@@ -44,6 +45,7 @@ pub mod console;
 pub mod error;
 pub mod evaluate;
 pub mod exit;
+pub mod fetch;
 pub mod follow;
 pub mod interrupt;
 pub mod job;

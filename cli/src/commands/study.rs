@@ -11,10 +11,10 @@ use lookbehind_worker::registry::Registry;
 
 use crate::args::Study;
 use crate::client::Client;
-use crate::commands::submit::random_id;
 use crate::console::Console;
 use crate::error::CliError;
 use crate::interrupt::Interrupt;
+use crate::job::random_id;
 use crate::line::Line;
 use crate::local::{self, Cluster, State};
 use crate::output::evaluation::{curves, report};

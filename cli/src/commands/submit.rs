@@ -4,7 +4,6 @@ use std::path::Path;
 
 use lookbehind_common::job::Setting;
 use lookbehind_proto::json::JobJson;
-use lookbehind_proto::v1;
 use lookbehind_worker::data::RemoteData;
 use lookbehind_worker::device::DeviceChoice;
 use lookbehind_worker::registry::Registry;
@@ -57,7 +56,7 @@ pub(super) async fn hand_over(
 ) -> Result<(), CliError> {
     let source = source.with_labels(&args.labels)?;
     let output = Output::prepare_for(&args.out, &source)?;
-    let job = create(client, &source, &random_id()?).await?;
+    let job = source.submit(client).await?;
     if console.json() {
         console.object(&Line::Job(Box::new(JobJson::from(&job))))?;
     } else {
@@ -71,32 +70,4 @@ pub(super) async fn hand_over(
     let mut follow = Follow::new(console, client, job, output);
     interrupt.unless(follow.until_over(), || leaving(&id)).await?;
     follow.conclude().await
-}
-
-/// Uploads the job's initial weights and queues the job.
-///
-/// # Errors
-/// If the coordinator refuses or cannot be reached.
-pub(super) async fn create(
-    client: &Client,
-    source: &JobSource,
-    request_id: &str,
-) -> Result<v1::Job, CliError> {
-    if let Some(init) = &source.init {
-        client.upload(init).await?;
-    }
-    client.create_job(request_id, source.message()).await
-}
-
-/// A random request identity, different from those of all other requests.
-///
-/// # Errors
-/// If the system has no randomness.
-pub(super) fn random_id() -> Result<String, CliError> {
-    let random = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
-    let (high, low) = random.map_err(|error| CliError::System {
-        what: "no randomness for a request's identity",
-        source: std::io::Error::other(error),
-    })?;
-    Ok(format!("{high:016x}{low:016x}"))
 }

@@ -12,7 +12,6 @@ use lookbehind_worker::registry::Registry;
 
 use crate::args::Train;
 use crate::client::Client;
-use crate::commands::submit::{create, random_id};
 use crate::console::Console;
 use crate::error::CliError;
 use crate::follow::Follow;
@@ -84,7 +83,7 @@ impl Run<'_> {
                 if let Some(why) = kept.why_anew(self.source) {
                     self.console.say(why);
                 }
-                create(client, self.source, &random_id()?).await?
+                self.source.submit(client).await?
             }
         };
         for id in kept.set_aside(client, &job.id).await? {

@@ -17,3 +17,13 @@ async fn metrics_end_at_the_checkpoint_even_while_the_job_runs_on() {
     let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), 2);
 }
+
+#[tokio::test]
+async fn the_outer_steps_of_a_job_end_where_it_stands() {
+    let events = (1..=4).map(|n| event(Wire::Step(step(n)))).collect();
+    let fake = Fake::start(Script { watch: [events].into(), ..Script::default() });
+    let client = Client::connect(&fake.url()).await.unwrap();
+    let job = v1::Job { id: "j00000000".to_owned(), outer_step: 3, ..v1::Job::default() };
+    let steps = steps(&client, &job).await.unwrap();
+    assert_eq!(steps.iter().map(|step| step.outer_step).collect::<Vec<_>>(), [1, 2, 3]);
+}
