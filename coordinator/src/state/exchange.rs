@@ -60,6 +60,16 @@ struct OwnedRange {
     settled_at: Option<Duration>,
 }
 
+/// What becomes of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    Taken,
+    /// The number of its digests is not that of the blocks.
+    WrongNumber,
+    /// It differs from what was announced of the segment before.
+    Differs,
+}
+
 /// The exchange of one request.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -76,6 +86,8 @@ pub(crate) struct Exchange {
     /// Digests of the blocks of the partials that were announced. They stay although their maker is lost: whoever
     /// computes the segment again comes to the same bytes.
     announced: BTreeMap<Segment, Vec<BlockDigest>>,
+    /// Who announced them.
+    announcers: BTreeMap<Segment, SessionId>,
     /// When all shards were announced: from then on, only transfers are waited for.
     announced_at: Option<Duration>,
     /// When a range was last taken over.
@@ -107,6 +119,7 @@ impl Exchange {
             ranges: ranges.collect(),
             makers: Vec::new(),
             announced: BTreeMap::new(),
+            announcers: BTreeMap::new(),
             announced_at: None,
             taken_over_at: None,
             is_changed: true,
@@ -130,14 +143,31 @@ impl Exchange {
         self.is_changed = true;
     }
 
-    /// Notes the digests of a computed partial. `false` if their number is not that of the blocks.
-    pub(crate) fn announce(&mut self, segment: Segment, digests: Vec<BlockDigest>) -> bool {
+    /// Notes the digests of a partial that a worker has computed.
+    pub(crate) fn announce(
+        &mut self,
+        session: SessionId,
+        segment: Segment,
+        digests: Vec<BlockDigest>,
+    ) -> Announcement {
         if digests.len() != self.blocks.count() as usize {
-            return false;
+            return Announcement::WrongNumber;
         }
-        self.announced.entry(segment).or_insert(digests);
+        match self.announced.get(&segment) {
+            Some(known) if *known != digests => return Announcement::Differs,
+            Some(_) => {}
+            None => {
+                self.announced.insert(segment, digests);
+                self.announcers.insert(segment, session);
+            }
+        }
         self.settle();
-        true
+        Announcement::Taken
+    }
+
+    /// Whether it was this worker that announced a segment.
+    pub(crate) fn was_announced_by(&self, segment: Segment, session: SessionId) -> bool {
+        self.announcers.get(&segment) == Some(&session)
     }
 
     /// Notes that all shards have been announced.

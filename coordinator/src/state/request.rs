@@ -21,7 +21,7 @@ use self::timeline::Assignments;
 use crate::state::command::{Coordinates, RequestKind};
 use crate::state::doubt::Doubted;
 use crate::state::event::Busy;
-use crate::state::exchange::{Exchange, Passing, RangeParts};
+use crate::state::exchange::{Announcement, Exchange, Passing, RangeParts};
 use crate::state::parties::Party;
 use crate::state::verify::Comparisons;
 
@@ -147,10 +147,15 @@ impl Request {
         self.comparisons.are_done() && self.is_filled() && is_exchanged
     }
 
-    /// Takes the announcement of a computed partial whose blocks are exchanged between workers. `false` if the number of
-    /// digests is not that of the blocks.
-    pub(super) fn announce(&mut self, segment: Segment, digests: Vec<BlockDigest>) -> bool {
-        self.exchange.as_mut().is_some_and(|exchange| exchange.announce(segment, digests))
+    /// Takes a worker's announcement of a computed partial whose blocks are exchanged between workers; `None` if those of
+    /// this request are not.
+    pub(super) fn announce(
+        &mut self,
+        session: SessionId,
+        segment: Segment,
+        digests: Vec<BlockDigest>,
+    ) -> Option<Announcement> {
+        Some(self.exchange.as_mut()?.announce(session, segment, digests))
     }
 
     /// Lets the coordinator take over blocks whose owners added what nobody will announce any more.

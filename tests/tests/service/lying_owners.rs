@@ -1,4 +1,5 @@
-//! Owners of blocks that add something else than they say: they are found, and no digest comes of it.
+//! Owners of blocks that add something else than they say, and makers that announce something else than they have: they
+//! are found, and no digest comes of it.
 
 use lookbehind_proto::v1;
 use lookbehind_proto::v1::session_request::Message;
@@ -77,4 +78,43 @@ impl Lies for FalseReports {
 async fn what_an_owner_added_that_nobody_announced_counts_for_nothing() {
     let (cluster, _relay) = with_a_liar(FalseReports).await;
     assert_eq!(cluster.client().run(&wide(3)).await.digest(), expected().await);
+}
+
+/// Announces digests of blocks that it does not have.
+struct FalseAnnouncements;
+
+impl Lies for FalseAnnouncements {
+    fn message(&self, message: &mut Message) {
+        if let Message::Computed(computed) = message {
+            computed.digests = vec![0; computed.digests.len()].into();
+        }
+    }
+}
+
+/// Answers audits with other values than it announced.
+struct FalseAnswers;
+
+impl Lies for FalseAnswers {
+    fn message(&self, message: &mut Message) {
+        if let Message::Audited(audited) = message {
+            audited.values = vec![7; audited.values.len()].into();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_maker_that_contradicts_itself_is_excluded_by_name_and_the_job_comes_to_its_weights() {
+    async fn excluded(lies: impl Lies) {
+        let (mut cluster, _relay) = with_a_liar(lies).await;
+        let history = cluster.client().run(&wide(3)).await;
+        assert_eq!(history.digest(), expected().await);
+        assert!(history.said(&["worker liar refused", "it contradicts itself"]), "{:?}", history.notices);
+        // They wait for nobody, and end when they are asked to.
+        for honest in ["w1", "w2"] {
+            assert!(!history.said(&[&format!("worker {honest} lost")]), "{:?}", history.notices);
+            cluster.stop(honest).await.unwrap();
+        }
+    }
+    excluded(FalseAnnouncements).await;
+    excluded(FalseAnswers).await;
 }

@@ -111,9 +111,11 @@ impl Transfers {
         ended.unwrap_or_else(|| Err(Status::cancelled("the session is over")))
     }
 
-    /// Waits, unless the session ends first.
-    pub(super) async fn pause(&self, wait: Duration) {
-        self.over.run_until_cancelled(tokio::time::sleep(wait)).await;
+    /// Waits, unless the session ends first. Returns whether it goes on: who tries again for as long as it lasts must not
+    /// do so when it is over, when nothing waits any more.
+    #[must_use]
+    pub(super) async fn pause(&self, wait: Duration) -> bool {
+        self.over.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
     }
 
     /// Whether the session has ended.

@@ -32,9 +32,9 @@ pub(super) async fn upload(
         if messages.send(ExecutorMessage::Message(answer)).await.is_err() {
             return;
         }
-        if status.code() != tonic::Code::InvalidArgument {
-            // The next one would probably fail in the same way.
-            transfers.pause(backoff.next()).await;
+        // The next one would probably fail in the same way.
+        if status.code() != tonic::Code::InvalidArgument && !transfers.pause(backoff.next()).await {
+            return;
         }
     }
 }

@@ -5,7 +5,7 @@ use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_proto::transfer::{Checksum, sums_bytes};
 
-use super::{Part, WrongSum};
+use super::{Announcement, Part, WrongSum};
 use crate::state::Core;
 use crate::state::active::Active;
 use crate::state::cluster::Cluster;
@@ -46,16 +46,24 @@ impl Core {
             Admission::Granted => {
                 let checksum = checksum_of(&digests, &sums);
                 let announced = self.of_job(&id.job, |_, job| {
-                    Ok(job.require_active_mut()?.require_request()?.announce(segment, digests))
+                    let request = job.require_active_mut()?.require_request()?;
+                    Ok(request.announce(origin.session(), segment, digests))
                 });
-                if announced == Ok(true) {
-                    match // Whether its tensors are finite shows in the sum.
-                    self.take(&header, Partial { sums, ..Partial::default() }, checksum, true) {
-                        PartialOutcome::Refused(reason) => reason,
-                        _ => return,
+                match announced {
+                    // Whether its tensors are finite shows in the sum.
+                    Ok(Some(Announcement::Taken)) => {
+                        match self.take(&header, Partial { sums, ..Partial::default() }, checksum, true) {
+                            PartialOutcome::Refused(reason) => reason,
+                            _ => return,
+                        }
                     }
-                } else {
-                    "expected the digests of all blocks".to_owned()
+                    Ok(Some(Announcement::Differs)) => {
+                        return self.on_job(&id.job, |cluster, job| {
+                            let deed = format!("it announced two partials of {segment} of {id}");
+                            cluster.contradicted(job, origin.session(), segment, &deed)
+                        });
+                    }
+                    _ => "expected the digests of all blocks".to_owned(),
                 }
             }
             Admission::Stale(reason) => {
@@ -106,6 +114,16 @@ impl Core {
             if !is_finite {
                 return cluster.doubt_blocks(job, header, digests);
             }
+            let is_sum = exchange.owns(session, header.blocks);
+            if !is_sum && let Some(reason) = exchange.contradicts(header.segment, header.blocks, digests) {
+                cluster.contradicted(
+                    job,
+                    session,
+                    header.segment,
+                    &format!("{reason}, of {}", header.request),
+                )?;
+                return Ok(PartialOutcome::Refused(reason));
+            }
             match exchange.take(session, header.segment, header.blocks, part, digests) {
                 Ok(()) => cluster.gathered(job).map(|()| PartialOutcome::Accepted),
                 Err(reason) => Ok(PartialOutcome::Refused(reason)),
@@ -153,9 +171,7 @@ impl Cluster {
         if let Some(exchange) = &mut active.request_of(id)?.exchange
             && let Err(reason) = exchange.note_audited(session, audited)
         {
-            // It is given up if no right answer follows.
-            let worker = self.workers.name(session);
-            tracing::warn!(job = %id.job, worker, reason, "an answer to an audit is wrong");
+            return self.contradicted(job, session, audited.segment, &format!("audit of {id}: {reason}"));
         }
         self.gathered(job)
     }

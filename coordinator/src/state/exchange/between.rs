@@ -197,17 +197,30 @@ impl Cluster {
         let Some(exchange) = &mut request.exchange else { return Ok(None) };
         let bytes = exchange.bytes() as f64;
         let Some(waited) = exchange.waited(now) else { return Ok(None) };
-        let patience = match usual {
-            Some(seconds) => Duration::from_secs_f64(PATIENCE * seconds).max(detection / 2),
-            None => detection * UNMEASURED + Duration::from_secs_f64(bytes / LEAST_RATE),
+        // How long it may take until so many partials have gone over the coordinator's link.
+        let patience = |partials: usize| match usual {
+            Some(seconds) => Duration::from_secs_f64(PATIENCE * seconds).max(detection / 2) * partials as u32,
+            None => detection * UNMEASURED + Duration::from_secs_f64(bytes / LEAST_RATE * partials as f64),
         };
         if exchange.is_taken_over() || exchange.is_settled() {
-            let patience = patience * (exchange.parties().len() as u32 + 1);
+            let patience = patience(exchange.parties().len() + 1);
             let by = |segment| {
                 announced_by.iter().find(|(announced, _)| *announced == segment).map(|(_, session)| *session)
             };
-            return Ok((waited > patience).then(|| (exchange.silent_makers(by), patience)));
+            if waited <= patience {
+                return Ok(None);
+            }
+            let silent = exchange.silent_makers(by);
+            // They have delivered all that they were asked for before, so that leaving alone would not count.
+            let active = job.require_active_mut()?;
+            for session in &silent {
+                if let Some(member) = active.members.get_mut(session) {
+                    member.miss(waited, now);
+                }
+            }
+            return Ok(Some((silent, patience)));
         }
+        let patience = patience(1);
         if waited > patience && !exchange.is_complete() {
             let owners = exchange.owners().len();
             let late = exchange.take_over_all(now);

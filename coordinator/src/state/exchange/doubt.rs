@@ -1,10 +1,13 @@
-//! What is not finite in an exchange. Nobody is believed at once: a range whose owner's sum is not finite is taken over, so
-//! that the makers' parts show whether it is the doing of the owner, who has said that it added what was announced. A part that is not finite ends the exchange; the partials of
+//! What is not finite in an exchange, and what is not what was announced of it.
+//!
+//! Of what is not finite, nobody is believed at once: a range whose owner's sum is not finite is taken over, so that the
+//! makers' parts show whether it is the doing of the owner, who has said that it added what was announced. A part that is not finite ends the exchange; the partials of
 //! the request are computed again and go through the coordinator, which asks a worker of another identity where one is
 //! not finite. Who is refuted by that is excluded by name.
 
 use lookbehind_common::blocks::BlockDigest;
 use lookbehind_common::ids::SessionId;
+use lookbehind_common::reduction::Segment;
 
 use crate::state::cluster::Cluster;
 use crate::state::event::{BlocksHeader, PartialOutcome};
@@ -46,6 +49,7 @@ impl Cluster {
             self.note_of_worker(job, &message);
             self.gathered(job)?;
         } else if let Some(reason) = exchange.contradicts(segment, blocks, digests) {
+            self.contradicted(job, session, segment, &format!("{reason}, of {id}"))?;
             return Ok(PartialOutcome::Refused(reason));
         } else {
             let deed = format!("its part of {blocks} of {segment} of {id} was not finite");
@@ -67,6 +71,38 @@ impl Cluster {
         training.step.not_finite.insert(name);
         // It explains sums that are not finite: their owners are not suspected any more.
         training.step.suspects = vec![Suspect { session, deed }];
+        self.compute_again(job)
+    }
+
+    /// A worker's part of a segment, or its answer to an audit, is not what was announced of the segment. If the same worker
+    /// has announced it, it is excluded, because one of the two is a lie. Else nobody can tell which of two workers was
+    /// wrong. In both cases the partials of the request are computed again and go through the coordinator.
+    pub(in crate::state) fn contradicted(
+        &mut self,
+        job: &mut Job,
+        session: SessionId,
+        segment: Segment,
+        deed: &str,
+    ) -> Handled {
+        let now = self.now.elapsed;
+        let request = job.require_active_mut()?.require_request()?;
+        let by_itself =
+            request.exchange.as_ref().is_some_and(|exchange| exchange.was_announced_by(segment, session));
+        tracing::warn!(job = %job.id(), worker = self.workers.name(session), deed, "an exchange has ended");
+        self.compute_again(job)?;
+        if by_itself && let Some(member) = job.require_active()?.members.get(&session) {
+            let account = member.account.clone();
+            job.standings.note_wrong(&account, now);
+            let reason = format!("{deed}: it contradicts itself");
+            self.exclude(job, session, &reason, Ground::Failure)?;
+        }
+        Ok(())
+    }
+
+    /// Computes the partials of the open request again; they and those of the rest of the outer step go through the
+    /// coordinator.
+    fn compute_again(&mut self, job: &mut Job) -> Handled {
+        let training = job.require_training()?;
         training.step.through_coordinator = true;
         let open = training.take_request();
         let (trainer, request) = open.ok_or(Halt::Broken("what is exchanged belongs to an open request"))?;

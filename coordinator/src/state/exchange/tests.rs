@@ -47,7 +47,7 @@ fn digests(segment: Segment) -> Vec<BlockDigest> {
 fn announced() -> Exchange {
     let mut exchange = exchange();
     for segment in [segment(0, 2), segment(2, 4)] {
-        assert!(exchange.announce(segment, digests(segment)));
+        assert_eq!(exchange.announce(A, segment, digests(segment)), Announcement::Taken);
     }
     exchange.note_all_announced(at(10));
     exchange
@@ -74,14 +74,14 @@ fn take(exchange: &mut Exchange, session: SessionId, of: Segment, blocks: BlockR
 #[test]
 fn owners_sums_complete_it_once_what_they_added_was_announced() {
     let mut exchange = exchange();
-    assert!(exchange.announce(segment(0, 2), digests(segment(0, 2))));
+    assert_eq!(exchange.announce(A, segment(0, 2), digests(segment(0, 2))), Announcement::Taken);
     for (owner, blocks) in [(A, range(0, 2)), (B, range(2, 4))] {
         take(&mut exchange, owner, Segment::root(SHARDS), blocks).unwrap();
         exchange.note_reduced(owner, blocks, addends(blocks));
     }
     // The announcement of the other segment is still on its way.
     assert!(!exchange.is_settled());
-    assert!(exchange.announce(segment(2, 4), digests(segment(2, 4))));
+    assert_eq!(exchange.announce(A, segment(2, 4), digests(segment(2, 4))), Announcement::Taken);
     assert!(exchange.is_settled());
     let parts = exchange.into_parts().ranges;
     let ranges: Vec<_> = parts.iter().map(|(range, parts)| (*range, Vec::from_iter(parts.keys()))).collect();
@@ -134,7 +134,7 @@ fn a_sum_of_what_nobody_will_announce_is_taken_over() {
     let of = segment(2, 4);
     for is_awaited in [true, false] {
         let mut exchange = exchange();
-        assert!(exchange.announce(segment(0, 2), digests(segment(0, 2))));
+        assert_eq!(exchange.announce(A, segment(0, 2), digests(segment(0, 2))), Announcement::Taken);
         take(&mut exchange, A, Segment::root(SHARDS), range(0, 2)).unwrap();
         exchange.note_reduced(A, range(0, 2), addends(range(0, 2)));
         let awaited = BTreeSet::from_iter(is_awaited.then_some(of));
@@ -147,7 +147,7 @@ fn a_sum_of_what_nobody_will_announce_is_taken_over() {
 fn a_part_that_arrives_before_its_announcement_waits_for_it() {
     for is_announced_so in [true, false] {
         let mut exchange = exchange();
-        assert!(exchange.announce(segment(2, 4), digests(segment(2, 4))));
+        assert_eq!(exchange.announce(A, segment(2, 4), digests(segment(2, 4))), Announcement::Taken);
         exchange.take_over_from(A, at(1));
         take(&mut exchange, A, segment(0, 2), range(0, 2)).unwrap();
         take(&mut exchange, B, segment(2, 4), range(0, 2)).unwrap();
@@ -155,7 +155,7 @@ fn a_part_that_arrives_before_its_announcement_waits_for_it() {
         exchange.note_reduced(B, range(2, 4), addends(range(2, 4)));
         assert!(!exchange.is_settled());
         let of = if is_announced_so { segment(0, 2) } else { segment(0, 1) };
-        assert!(exchange.announce(segment(0, 2), digests(of)));
+        assert_eq!(exchange.announce(A, segment(0, 2), digests(of)), Announcement::Taken);
         assert_eq!(exchange.is_settled(), is_announced_so);
         if !is_announced_so {
             assert_eq!(exchange.silent_makers(|of| (of == segment(0, 2)).then_some(A)), [A]);
@@ -206,4 +206,20 @@ fn workers_that_cannot_reach_each_other_own_nothing() {
     assert_eq!(unreachable.owners(&[A, SessionId(3)]), [A, SessionId(3)]);
     unreachable.forget(B);
     assert_eq!(unreachable.owners(&all), all);
+}
+
+#[test]
+fn who_announces_a_segment_is_remembered_and_a_second_announcement_must_be_the_same() {
+    let mut exchange = exchange();
+    let of = segment(0, 2);
+    assert_eq!(exchange.announce(A, of, digests(of)), Announcement::Taken);
+    assert_eq!(
+        exchange.announce(B, of, digests(of)),
+        Announcement::Taken,
+        "two workers may compute a segment"
+    );
+    assert!(exchange.was_announced_by(of, A) && !exchange.was_announced_by(of, B));
+    assert_eq!(exchange.announce(B, of, digests(segment(2, 4))), Announcement::Differs);
+    assert_eq!(exchange.announce(B, segment(2, 4), Vec::new()), Announcement::WrongNumber);
+    assert!(!exchange.was_announced_by(segment(2, 4), B));
 }

@@ -7,7 +7,7 @@ use lookbehind_common::model_state::ModelState;
 
 use super::*;
 use crate::state::event::Addend;
-use crate::state::exchange::Secrets;
+use crate::state::exchange::{Announcement, Secrets};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
@@ -41,7 +41,7 @@ fn settled(index: u32, error: f32) -> (Exchange, AuditedSlice) {
     let mut exchange = Exchange::new(secrets, blocks(), 2, &[(A, 1.0), (B, 1.0)]);
     for (number, (session, segment)) in [A, B].into_iter().zip(HALVES).enumerate() {
         exchange.note_makers(session, &[segment]);
-        assert!(exchange.announce(segment, digests(number as u32)));
+        assert_eq!(exchange.announce(session, segment, digests(number as u32)), Announcement::Taken);
     }
     exchange.note_all_announced(Duration::ZERO);
     let of = exchange.audit.of;
