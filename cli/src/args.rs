@@ -244,6 +244,9 @@ pub struct Fetch {
     /// Fetch the checkpoint after this number of outer steps; the default is the newest one
     #[arg(long, value_name = "T")]
     pub step: Option<u64>,
+    /// Fetch the checkpoint that checkpoint.keep_best keeps
+    #[arg(long, conflicts_with = "step")]
+    pub best: bool,
     /// Leave model.safetensors, metrics.jsonl, summary.json, job.toml and TensorBoard's file in this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::stream;
+use lookbehind_common::job::{NamedCheckpoint, WhichCheckpoint};
 use lookbehind_identity::{Access, Calls, ConnectError, Folder, Refusal};
 use lookbehind_proto::transfer::{self, MAX_MESSAGE_BYTES, Piece};
 use lookbehind_proto::v1;
@@ -228,9 +229,14 @@ impl Client {
     pub async fn download(
         &self,
         id: &str,
-        outer_step: Option<u64>,
+        which: Option<WhichCheckpoint>,
     ) -> Result<Streaming<v1::DownloadCheckpointResponse>, CliError> {
-        let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step };
+        let (outer_step, best) = match which {
+            None => (None, false),
+            Some(WhichCheckpoint::OuterStep(step)) => (Some(step), false),
+            Some(WhichCheckpoint::Named(NamedCheckpoint::Best)) => (None, true),
+        };
+        let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step, best };
         let answer = in_time(self.service.clone().download_checkpoint(request)).await;
         answer.map_err(|status| self.error("fetch", &status))
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lookbehind_common::job::WhichCheckpoint;
 use lookbehind_proto::v1;
 
 use crate::client::Client;
@@ -14,7 +15,7 @@ use crate::output::model::Download;
 use crate::output::summary::Tally;
 use crate::watch::{Event, Watch};
 
-/// Fetches the model of a checkpoint (without an outer step: of the newest one), and the metrics up to it, into a folder.
+/// Fetches the model of a checkpoint (of the newest one if none is named), and the metrics up to it, into a folder.
 /// The results go to `console`.
 ///
 /// # Errors
@@ -22,13 +23,13 @@ use crate::watch::{Event, Watch};
 pub async fn fetch(
     client: &Client,
     id: &str,
-    outer_step: Option<u64>,
+    which: Option<WhichCheckpoint>,
     (folder, force): (&Path, bool),
     console: &Console,
 ) -> Result<(), CliError> {
     let job = client.job_by_id(id).await?;
     // The download is opened first, so that a checkpoint that does not exist leaves the folder unchanged.
-    let download = Download::open(client, id, outer_step).await?;
+    let download = Download::open(client, id, which).await?;
     let mut output = Output::prepare(folder, &job_toml(&job)?, force, None)?;
     let model = download.save(&output.model()).await?;
     let tally = gather(Watch::new(client.clone(), id), model.outer_step, &mut output).await?;

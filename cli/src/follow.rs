@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lookbehind_common::job::JobSpec;
+use lookbehind_common::job::{JobSpec, WhichCheckpoint};
 use lookbehind_proto::json::{NoticeJson, StepJson, state_name};
 use lookbehind_proto::v1;
 use lookbehind_proto::wire;
@@ -147,21 +147,30 @@ impl Follow {
         &self.job
     }
 
-    /// Finishes: fetches the model of a succeeded or paused job, writes the summary and prints the results.
+    /// Finishes: fetches the model of a succeeded or paused job, and the best one if the job keeps it, writes the summary and prints the results.
     ///
     /// # Errors
     /// If the job failed or was cancelled, the model cannot be fetched, or an output cannot be written.
-    pub async fn conclude(self) -> Result<(), CliError> {
+    pub async fn conclude(mut self) -> Result<(), CliError> {
         self.progress.close();
         let checkpoint = match self.job.state() {
-            v1::JobState::Succeeded => Some(Some(self.job.outer_step)),
+            v1::JobState::Succeeded => Some(Some(WhichCheckpoint::OuterStep(self.job.outer_step))),
             v1::JobState::Paused => Some(None),
             _ => None,
         };
         let model = match (&self.output, checkpoint) {
-            (Some(output), Some(outer_step)) => Some(
-                Download::open(&self.client, &self.job.id, outer_step).await?.save(&output.model()).await?,
-            ),
+            (Some(output), Some(which)) => {
+                let model =
+                    Download::open(&self.client, &self.job.id, which).await?.save(&output.model()).await?;
+                // What was watched does not say which evaluation is the best one.
+                self.job.results = self.client.job_by_id(&self.job.id).await?.results;
+                if self.job.results.is_some_and(|results| results.best.is_some()) {
+                    let best =
+                        Download::open(&self.client, &self.job.id, Some(WhichCheckpoint::BEST)).await?;
+                    best.save(&output.best_model()).await?;
+                }
+                Some(model)
+            }
             _ => None,
         };
         conclude(&self.console, &self.job, &self.tally, self.output.as_ref(), model.as_ref())?;

@@ -32,6 +32,8 @@ use tensorboard::TensorBoard;
 
 /// The model.
 pub const MODEL: &str = "model.safetensors";
+/// The model of the best evaluation, if the job keeps it.
+pub const BEST_MODEL: &str = "best.safetensors";
 /// The metrics: one line of JSON per outer step.
 pub const METRICS: &str = "metrics.jsonl";
 /// The summary of the run.
@@ -42,7 +44,7 @@ pub const JOB: &str = "job.toml";
 pub const TENSORBOARD: &str = "tensorboard";
 /// Prefix of temporary files.
 const SCRATCH: &str = ".lookbehind-unfinished-";
-const ALL: [&str; 5] = [MODEL, METRICS, SUMMARY, JOB, TENSORBOARD];
+const ALL: [&str; 6] = [MODEL, BEST_MODEL, METRICS, SUMMARY, JOB, TENSORBOARD];
 
 /// An output folder that is ready for a run.
 pub struct Output {
@@ -61,10 +63,11 @@ impl Output {
     pub fn prepare(folder: &Path, job: &str, force: bool, init: Option<&Path>) -> Result<Self, CliError> {
         fs::create_dir_all(folder).map_err(|error| CliError::write(folder, error))?;
         spare(init, &folder.join(MODEL))?;
+        spare(init, &folder.join(BEST_MODEL))?;
         if !force {
             refuse_foreign(folder, job)?;
         }
-        for name in [MODEL, METRICS, SUMMARY] {
+        for name in [MODEL, BEST_MODEL, METRICS, SUMMARY] {
             remove(&folder.join(name))?;
         }
         for name in names(folder)?.iter().filter(|name| is_scratch(name)) {
@@ -96,6 +99,11 @@ impl Output {
     /// Path of the model file.
     pub fn model(&self) -> PathBuf {
         self.folder.join(MODEL)
+    }
+
+    /// Path of the model file of the best evaluation.
+    pub fn best_model(&self) -> PathBuf {
+        self.folder.join(BEST_MODEL)
     }
 
     /// Processes a notice, from which TensorBoard's events take their time.

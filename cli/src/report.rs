@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use indicatif::BinaryBytes;
-use lookbehind_proto::json::state_name;
+use lookbehind_proto::json::{BestJson, state_name};
 use lookbehind_proto::v1;
 
 use crate::output;
@@ -42,6 +42,9 @@ pub fn summary(summary: &Summary, folder: Option<&Path>) -> Vec<String> {
                 format!("loss {loss}, accuracy {accuracy} ({samples} samples, outer step {outer_step})"),
             );
         }
+    }
+    if let Some(BestJson { outer_step, metric, value }) = summary.best_checkpoint {
+        line("best checkpoint", format!("{metric} {value:.6} (outer step {outer_step})"));
     }
     if let Some(best) = summary.best.filter(|best| Some(*best) != summary.test) {
         let accuracy = percent(best.metrics.accuracy);
@@ -86,7 +89,14 @@ fn time(TimeResult { seconds, share }: &TimeResult) -> String {
 
 /// The names of the files in an output folder, the most important first.
 fn files(folder: &Path) -> String {
-    let names = [output::MODEL, output::METRICS, output::SUMMARY, output::JOB, output::TENSORBOARD];
+    let names = [
+        output::MODEL,
+        output::BEST_MODEL,
+        output::METRICS,
+        output::SUMMARY,
+        output::JOB,
+        output::TENSORBOARD,
+    ];
     let there: Vec<&str> = names.into_iter().filter(|name| folder.join(name).exists()).collect();
     format!("{}: {}", folder.display(), there.join(", "))
 }

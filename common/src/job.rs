@@ -11,8 +11,9 @@ mod validate;
 
 pub use description::{JobDescription, MAX_CLASS_NAMES, MAX_DATA_REPORT};
 pub use file::{
-    ImportedFile, Init, InitialJob, JobFile, Library, MissingStatistics, Naming, Positions, Setting,
-    apply_settings, parse_parameters, parse_toml,
+    EarlyStoppingSection, ImportedFile, Init, InitialJob, JobFile, Library, MissingStatistics,
+    NamedCheckpoint, Naming, Positions, Setting, WhichCheckpoint, apply_settings, parse_parameters,
+    parse_toml,
 };
 pub use groups::{Group, GroupError, Groups, TensorRule};
 pub use method::*;

@@ -23,6 +23,7 @@ pub mod random;
 pub mod reduction;
 pub mod sampling;
 pub mod schedule;
+pub mod selection;
 pub mod target;
 pub mod test_set;
 pub mod text;

@@ -81,7 +81,7 @@ pub use record::{
     InitialCheckpoint, JobChange, JobRecord, JobState, Notice, NoticeKind, Stored, StoredJob, UnixMillis,
     UploadRecord,
 };
-pub use results::{Results, TestResults};
+pub use results::{BestResult, Results, TestResults};
 pub use retention::Retention;
 pub use sharing::Sharing;
 use sharing::Turns;

@@ -20,6 +20,7 @@ use lookbehind_common::optimizer::{
 use lookbehind_common::partial::{Partial, Sums};
 use lookbehind_common::reduction::{MissingShard, Segment, reduce};
 use lookbehind_common::sampling::Position;
+use lookbehind_common::selection::Selection;
 
 use crate::state::RangeParts;
 
@@ -116,6 +117,8 @@ pub struct Snapshot {
     pub class: Option<ComputeClass>,
     /// Number of checkpoints to keep, this one included; older ones are removed after it is written.
     pub keep: u32,
+    /// What is known of the job's evaluations; the checkpoint of the best one is kept as well.
+    pub selection: Selection,
 }
 
 /// Where an activation of a job begins to train.
@@ -125,6 +128,8 @@ pub struct Start {
     pub trainer: Box<Trainer>,
     /// Outer steps that the job's journal held: those after the trainer's position are done again.
     pub recorded: u64,
+    /// What is known of the job's evaluations up to there.
+    pub selection: Selection,
 }
 
 /// Why a job cannot start.

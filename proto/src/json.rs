@@ -48,6 +48,17 @@ pub struct ResultsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<TestJson>,
     pub test_outer_step: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best: Option<BestJson>,
+}
+
+/// `BestResult`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the fields are the protocol's, documented there")]
+pub struct BestJson {
+    pub outer_step: u64,
+    pub metric: &'static str,
+    pub value: f64,
 }
 
 /// `Worker`.
@@ -226,7 +237,15 @@ impl From<&v1::JobResults> for ResultsJson {
             accuracy: results.accuracy,
             test: results.test.as_ref().map(TestJson::from),
             test_outer_step: results.test_outer_step,
+            best: results.best.as_ref().map(BestJson::from),
         }
+    }
+}
+
+impl From<&v1::BestResult> for BestJson {
+    fn from(best: &v1::BestResult) -> Self {
+        let v1::BestResult { outer_step, value, .. } = *best;
+        Self { outer_step, metric: wire::criterion_name(best.metric()), value }
     }
 }
 

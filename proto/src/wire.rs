@@ -1,11 +1,14 @@
 //! A job on the wire: conversions between [`JobFile`] and the protobuf message, and between their enums.
 
+mod keeping;
+
 use lookbehind_common::job::file::*;
 use lookbehind_common::job::{
-    BatchStatistics, ComputeClasses, DescentGradient, ExchangeFormat, Group, JobError, MethodName, Minibatch,
-    OnFailure, Perturbation, Precision, Unit,
+    BatchStatistics, ComputeClasses, Criterion, DescentGradient, ExchangeFormat, Group, JobError, MethodName,
+    Minibatch, OnFailure, Perturbation, Precision, Unit,
 };
 
+use self::keeping::*;
 use crate::parameters::{from_struct, to_struct};
 use crate::v1;
 
@@ -52,17 +55,8 @@ pub fn to_proto(file: &JobFile) -> v1::JobSpec {
         }),
         optimizer: Some(optimizer_to_proto(&file.optimizer)),
         schedule: Some(schedule_to_proto(&file.schedule)),
-        checkpoint: Some(v1::CheckpointSpec {
-            every_epochs: file.checkpoint.every_epochs,
-            every_steps: file.checkpoint.every_steps,
-            every_minutes: file.checkpoint.every_minutes,
-            keep: file.checkpoint.keep,
-            on_failure: file
-                .checkpoint
-                .on_failure
-                .map_or(v1::OnCheckpointFailure::Unspecified, v1::OnCheckpointFailure::from)
-                .into(),
-        }),
+        checkpoint: Some(checkpoint_to_proto(&file.checkpoint)),
+        early_stopping: file.early_stopping.as_ref().map(early_stopping_to_proto),
         eval: Some(v1::EvalSpec { every_epochs: file.eval.every_epochs }),
         resources: Some(v1::ResourcesSpec {
             min_workers: file.resources.min_workers,
@@ -110,6 +104,7 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
         schedule: schedule_from_proto(&spec.schedule.clone().unwrap_or_default())?,
         checkpoint: checkpoint_from_proto(&spec.checkpoint.unwrap_or_default())?,
         eval: EvalSection { every_epochs: spec.eval.and_then(|eval| eval.every_epochs) },
+        early_stopping: spec.early_stopping.as_ref().map(early_stopping_from_proto).transpose()?,
         resources: spec
             .resources
             .map(|r| ResourcesSection {
@@ -120,33 +115,6 @@ pub fn from_proto(spec: &v1::JobSpec) -> Result<JobFile, JobError> {
             })
             .unwrap_or_default(),
         labels: spec.labels.clone(),
-    })
-}
-
-fn initial_job_to_proto(from: &InitialJob) -> v1::InitialJob {
-    v1::InitialJob { job: from.job.clone(), checkpoint: from.checkpoint, continues: from.continues }
-}
-
-fn init_from_proto(model: &v1::ModelSpec) -> Result<Option<Init>, JobError> {
-    match (&model.init, &model.init_job) {
-        (None, None) => Ok(None),
-        (Some(digest), None) => Ok(Some(Init::File(digest.clone()))),
-        (None, Some(from)) => Ok(Some(Init::Job(InitialJob {
-            job: from.job.clone(),
-            checkpoint: from.checkpoint,
-            continues: from.continues,
-        }))),
-        (Some(_), Some(_)) => Err(JobError::new("model.init", "give either init or init_job, not both")),
-    }
-}
-
-fn checkpoint_from_proto(spec: &v1::CheckpointSpec) -> Result<CheckpointSection, JobError> {
-    Ok(CheckpointSection {
-        every_epochs: spec.every_epochs,
-        every_steps: spec.every_steps,
-        every_minutes: spec.every_minutes,
-        keep: spec.keep,
-        on_failure: read_enum("checkpoint.on_failure", spec.on_failure)?,
     })
 }
 
@@ -291,6 +259,11 @@ fn schedule_from_proto(spec: &v1::ScheduleSpec) -> Result<ScheduleSection, JobEr
     })
 }
 
+/// The name of a criterion in job files; «unspecified» for the value that says nothing.
+pub fn criterion_name(criterion: v1::Criterion) -> &'static str {
+    Criterion::from_number(criterion.into()).map_or("unspecified", Criterion::as_str)
+}
+
 /// The format of a partial's gradient, as its header says.
 ///
 /// # Errors
@@ -345,6 +318,8 @@ wire_enum!(Precision, Precision: F32 = F32, Tf32 = Tf32, Bf16 = Bf16);
 wire_enum!(ComputeClasses, ComputeClasses: One = One, Any = Any);
 wire_enum!(ExchangeFormat, ExchangeFormat: F32 = F32, Bf16 = Bf16);
 wire_enum!(OnFailure, OnCheckpointFailure: Continue = Continue, Pause = Pause, Fail = Fail);
+wire_enum!(Criterion, Criterion: TestLoss = TestLoss, TestAccuracy = TestAccuracy, ValidationLoss = ValidationLoss,
+    ValidationAccuracy = ValidationAccuracy);
 wire_enum!(BaseName, BaseOptimizerKind: Sgd = Sgd, Adam = Adam, Adamw = Adamw, Lion = Lion);
 wire_enum!(ScheduleName, ScheduleKind: Constant = Constant, Multistep = Multistep, Cosine = Cosine,
     Polynomial = Polynomial, OneCycle = OneCycle);

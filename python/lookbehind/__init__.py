@@ -25,6 +25,7 @@ from lookbehind.errors import (
     Unreachable,
 )
 from lookbehind.records import (
+    BestResult,
     Checkpoint,
     ConnectionLost,
     Event,
@@ -43,6 +44,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJob",
     "AsyncWatch",
+    "BestResult",
     "Checkpoint",
     "Client",
     "ConnectionLost",

@@ -104,6 +104,15 @@ class ConnectionLost:
 
 
 @dataclass(frozen=True)
+class BestResult:
+    """The evaluation whose checkpoint a job keeps as its best one."""
+
+    outer_step: int
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Results:
     """The newest results of a job."""
 
@@ -112,6 +121,7 @@ class Results:
     accuracy: float
     test_outer_step: int
     test: TestMetrics | None = field(default=None, metadata={"form": TestMetrics})
+    best: BestResult | None = field(default=None, metadata={"form": BestResult})
 
 
 @dataclass(frozen=True)

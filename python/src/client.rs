@@ -10,6 +10,7 @@ use lookbehind::fetch::{fetch, steps};
 use lookbehind::follow::summary_of;
 use lookbehind::output::model::Download;
 use lookbehind::output::summary::Tally;
+use lookbehind_common::job::WhichCheckpoint;
 use lookbehind_proto::json::{CheckpointJson, JobJson, StepJson, WorkerJson, state_named};
 use lookbehind_proto::v1;
 use pyo3::prelude::*;
@@ -68,7 +69,8 @@ impl Client {
         let connection = Arc::clone(&self.0);
         Ok(Call::json(async move {
             let job = Box::pin(wanted.read(&connection)).await?;
-            let job = job.submit(&connection.client().await?).await?;
+            let client = connection.client().await?;
+            let job = Box::pin(job.submit(&client)).await?;
             Ok(JobJson::from(&job))
         }))
     }
@@ -173,24 +175,24 @@ impl Client {
     }
 
     /// Fetches model and metrics of a job into a folder.
-    fn fetch(&self, id: String, out: PathBuf, step: Option<u64>, force: bool) -> Call {
+    fn fetch(&self, id: String, out: PathBuf, step: Option<Step>, force: bool) -> Call {
         let connection = Arc::clone(&self.0);
         Call::silent(async move {
             let id = checked(&id)?;
             let client = connection.client().await?;
             // The folder holds the results that the command prints.
             let console = Console::to(true, std::io::sink());
-            Box::pin(fetch(&client, &id, step, (&out, force), &console)).await
+            Box::pin(fetch(&client, &id, which(step)?, (&out, force), &console)).await
         })
     }
 
     /// Fetches the model of a job into a file.
-    fn download(&self, id: String, path: PathBuf, step: Option<u64>) -> Call {
+    fn download(&self, id: String, path: PathBuf, step: Option<Step>) -> Call {
         let connection = Arc::clone(&self.0);
         Call::silent(async move {
             let id = checked(&id)?;
             let client = connection.client().await?;
-            Download::open(&client, &id, step).await?.save(&path).await.map(drop)
+            Download::open(&client, &id, which(step)?).await?.save(&path).await.map(drop)
         })
     }
 
@@ -198,6 +200,25 @@ impl Client {
     fn watch(&self, py: Python<'_>, id: &str) -> PyResult<Events> {
         let id = checked(id).map_err(|error| exception(py, &error))?;
         Ok(Events::watch(Arc::clone(&self.0), id))
+    }
+}
+
+/// What a checkpoint is asked for by: an outer step, or a word.
+#[derive(FromPyObject)]
+enum Step {
+    Outer(u64),
+    Named(String),
+}
+
+/// The checkpoint that a call asks for.
+fn which(step: Option<Step>) -> Result<Option<WhichCheckpoint>, CliError> {
+    match step {
+        None => Ok(None),
+        Some(Step::Outer(step)) => Ok(Some(WhichCheckpoint::OuterStep(step))),
+        Some(Step::Named(name)) if name == "best" => Ok(Some(WhichCheckpoint::BEST)),
+        Some(Step::Named(found)) => {
+            Err(CliError::Usage(format!("step: expected an outer step or \"best\", found {found:?}")))
+        }
     }
 }
 

@@ -153,6 +153,6 @@ async fn hand_over(
     console: &Console,
 ) -> Result<Follow, CliError> {
     let client = Client::connect(url).await?;
-    let job = source.submit(&client).await?;
+    let job = Box::pin(source.submit(&client)).await?;
     Ok(Follow::new(console, &client, job, output))
 }

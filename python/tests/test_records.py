@@ -17,6 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 FORMS: dict[str, type[Any]] = {
     "Job": records.JobInfo,
     "Results": records.Results,
+    "Best": records.BestResult,
     "Step": records.Step,
     "Test": records.TestMetrics,
     "Time": records.Times,

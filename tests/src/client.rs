@@ -187,7 +187,7 @@ impl Client {
     /// If there is no checkpoint, or it arrives damaged.
     pub async fn weights(&self, id: &str) -> (Tensors, String) {
         use v1::download_checkpoint_response::Part;
-        let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step: None };
+        let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step: None, best: false };
         let mut stream = self.jobs().download_checkpoint(request).await.expect("a checkpoint").into_inner();
         let (mut digest, mut bytes) = (String::new(), Vec::new());
         while let Some(message) = stream.message().await.expect("a whole transfer") {

@@ -45,7 +45,7 @@ fn continuing(job: &v1::Job, epochs: Option<u64>, steps: Option<u64>) -> Result<
     let Some(after) = i64::try_from(after).ok().filter(|_| after > before) else {
         return wrong(format!("has {before} {key}: expected more than these in all, found --{key} {after}"));
     };
-    let from = InitialJob { job: job.id.clone(), checkpoint: Some(job.outer_step), continues: true };
+    let from = InitialJob { job: job.id.clone(), checkpoint: Some(job.outer_step.into()), continues: true };
     let from = toml::Value::try_from(from).map_err(|error| CliError::Usage(error.to_string()))?;
     Ok(vec![Setting::new(&format!("train.{key}"), after), Setting::new("model.init", from)])
 }

@@ -56,7 +56,7 @@ pub(super) async fn hand_over(
 ) -> Result<(), CliError> {
     let source = source.with_labels(&args.labels)?;
     let output = Output::prepare_for(&args.out, &source)?;
-    let job = source.submit(client).await?;
+    let job = Box::pin(source.submit(client)).await?;
     if console.json() {
         console.object(&Line::Job(Box::new(JobJson::from(&job))))?;
     } else {

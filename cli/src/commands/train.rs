@@ -83,7 +83,7 @@ impl Run<'_> {
                 if let Some(why) = kept.why_anew(self.source) {
                     self.console.say(why);
                 }
-                self.source.submit(client).await?
+                Box::pin(self.source.submit(client)).await?
             }
         };
         for id in kept.set_aside(client, &job.id).await? {

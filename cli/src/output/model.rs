@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lookbehind_common::digest::{Digest, weights_digest};
+use lookbehind_common::job::{NamedCheckpoint, WhichCheckpoint};
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_file::{self, ModelFileError};
 use lookbehind_proto::transfer::{Receiver, TransferError};
@@ -46,13 +47,13 @@ pub struct Download {
 }
 
 impl Download {
-    /// Starts the download of a checkpoint; without an outer step, of the newest one.
+    /// Starts the download of a checkpoint; of the newest one if none is named.
     ///
     /// # Errors
     /// If there is no such checkpoint, or no answer.
-    pub async fn open(client: &Client, id: &str, outer_step: Option<u64>) -> Result<Self, CliError> {
-        let stream = client.download(id, outer_step).await?;
-        let (client, what) = (client.clone(), checkpoint(id, outer_step));
+    pub async fn open(client: &Client, id: &str, which: Option<WhichCheckpoint>) -> Result<Self, CliError> {
+        let stream = client.download(id, which).await?;
+        let (client, what) = (client.clone(), checkpoint(id, which));
         let mut download = Self { client, what, header: v1::CheckpointHeader::default(), stream };
         match download.part().await? {
             Some(Part::Header(header)) => download.header = header,
@@ -120,9 +121,10 @@ impl Download {
 }
 
 /// Name of a checkpoint in messages.
-fn checkpoint(id: &str, outer_step: Option<u64>) -> String {
-    match outer_step {
-        Some(step) => format!("checkpoint of job {id} after outer step {step}"),
+fn checkpoint(id: &str, which: Option<WhichCheckpoint>) -> String {
+    match which {
+        Some(WhichCheckpoint::OuterStep(step)) => format!("checkpoint of job {id} after outer step {step}"),
+        Some(WhichCheckpoint::Named(NamedCheckpoint::Best)) => format!("best checkpoint of job {id}"),
         None => format!("newest checkpoint of job {id}"),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lookbehind_common::job::JobSpec;
 use lookbehind_coordinator::state::Route;
-use lookbehind_proto::json::{TimeJson, state_name};
+use lookbehind_proto::json::{BestJson, TimeJson, state_name};
 use lookbehind_proto::v1;
 use serde::Serialize;
 
@@ -41,6 +41,9 @@ pub struct Summary {
     /// The evaluation that validation chooses; absent without `data.validation`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selected: Option<Selected>,
+    /// The evaluation whose checkpoint is kept; absent without `checkpoint.keep_best`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_checkpoint: Option<BestJson>,
     /// The newest result in validation; absent without `data.validation`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<TestResult>,
@@ -188,6 +191,11 @@ impl Tally {
             test,
             best,
             selected,
+            best_checkpoint: job
+                .results
+                .as_ref()
+                .and_then(|results| results.best.as_ref())
+                .map(BestJson::from),
             validation,
             clean,
             memorised,

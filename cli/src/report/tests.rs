@@ -39,7 +39,8 @@ fn a_list_has_results_labels_where_there_are_any_and_what_jobs_wait_for() {
     let labels = [("seed", "3"), ("study", "a")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let spec = v1::JobSpec { name: "lr=0.1".to_owned(), labels: labels.into(), ..v1::JobSpec::default() };
     let test = Some(v1::TestMetrics { loss: 0.2, accuracy: 0.975, samples: 7 });
-    let results = v1::JobResults { outer_step: 4, loss: 0.12345, accuracy: 1.0, test, test_outer_step: 3 };
+    let results =
+        v1::JobResults { outer_step: 4, loss: 0.12345, accuracy: 1.0, test, test_outer_step: 3, best: None };
     let done = v1::Job { spec: Some(spec), results: Some(results), ..job(v1::JobState::Succeeded) };
     let waiting_for = "a worker: none is connected".to_owned();
     let queued = v1::Job { waiting_for, ..job(v1::JobState::Queued) };

@@ -12,13 +12,16 @@ use serde::{Deserialize, Serialize};
 
 pub use self::alpha::AlphaValue;
 pub use self::base::{BaseName, BaseSection, DEFAULT_BETAS, DEFAULT_LION_BETAS};
-pub use self::init::{ImportedFile, Init, InitialJob, Library, MissingStatistics, Naming, Positions};
+pub use self::init::{
+    ImportedFile, Init, InitialJob, Library, MissingStatistics, NamedCheckpoint, Naming, Positions,
+    WhichCheckpoint,
+};
 pub use self::parse::{parse_parameters, parse_toml};
 pub use self::schedule::{ScheduleName, ScheduleSection};
 pub use self::setting::{Setting, apply_settings};
 use super::{
-    BatchStatistics, ComputeClasses, DescentGradient, ExchangeFormat, Group, Labels, MethodName, Minibatch,
-    OnFailure, Parameters, Perturbation, Precision,
+    BatchStatistics, ComputeClasses, Criterion, DescentGradient, ExchangeFormat, Group, Labels, MethodName,
+    Minibatch, OnFailure, Parameters, Perturbation, Precision,
 };
 
 /// A job as its user wrote it. The message on the wire has the same fields. [`JobFile::validate`] turns it into a
@@ -48,6 +51,9 @@ pub struct JobFile {
     /// When the test split is evaluated.
     #[serde(default)]
     pub eval: EvalSection,
+    /// When training ends before its length is reached; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStoppingSection>,
     /// Number of workers and priority.
     #[serde(default)]
     pub resources: ResourcesSection,
@@ -199,6 +205,23 @@ pub struct CheckpointSection {
     /// What the job does if a checkpoint cannot be written; default continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// By what the best evaluation is chosen, whose checkpoint is kept beside the newest ones; absent: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<Criterion>,
+}
+
+/// `[early_stopping]`: when training ends before its length is reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStoppingSection {
+    /// By what evaluations are compared; default validation_loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Criterion>,
+    /// Evaluations in a row that may be no better.
+    pub patience: u64,
+    /// By more than how much an evaluation must be better; default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_delta: Option<f64>,
 }
 
 /// `[eval]`: when the test split is evaluated.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::file::WhichCheckpoint;
 use super::groups::Groups;
 use super::method::Method;
 use crate::digest::Digest;
@@ -13,6 +14,7 @@ pub use crate::exchange_format::ExchangeFormat;
 use crate::ids::JobId;
 pub use crate::sampling::Length;
 pub use crate::schedule::{Schedule, Unit};
+pub use crate::selection::{Criterion, EarlyStopping};
 
 /// Parameters of a model or data set, which only workers interpret.
 pub type Parameters = Map<String, Value>;
@@ -43,6 +45,8 @@ pub struct JobSpec {
     pub checkpoint: CheckpointSpec,
     /// Epochs between two evaluations of the test split; `None` means only after the last outer step.
     pub eval_every_epochs: Option<u64>,
+    /// When training ends before its length is reached; `None`: never.
+    pub early_stopping: Option<EarlyStopping>,
     /// Number of workers and priority.
     pub resources: ResourcesSpec,
 }
@@ -67,8 +71,8 @@ pub enum InitSpec {
     Job {
         /// Identity of the other job.
         job: JobId,
-        /// Outer steps done at the checkpoint; `None` means the newest one when the new job is created.
-        checkpoint: Option<u64>,
+        /// Which checkpoint; `None` means the newest one when the new job is created.
+        checkpoint: Option<WhichCheckpoint>,
         /// Whether the new job goes on where the other one stopped, with the state of its optimizer.
         continues: bool,
     },
@@ -138,6 +142,8 @@ pub struct CheckpointSpec {
     pub keep: u32,
     /// What the job does if a checkpoint cannot be written.
     pub on_failure: OnFailure,
+    /// By what the best evaluation is chosen, whose checkpoint is kept beside the newest ones; `None`: none is.
+    pub keep_best: Option<Criterion>,
 }
 
 /// How far two checkpoints are apart. The result does not depend on it.

@@ -67,7 +67,8 @@ fn what_is_not_written_takes_its_default() {
         CheckpointSpec {
             every: CheckpointInterval::Time(Duration::from_secs(300)),
             keep: 2,
-            on_failure: OnFailure::Continue
+            on_failure: OnFailure::Continue,
+            keep_best: None
         }
     );
     assert_eq!(job.resources, ResourcesSpec { min_workers: 1, max_workers: None, priority: 0, verify: 0 });
@@ -93,6 +94,25 @@ fn checkpoints_are_apart_by_epochs_outer_steps_or_time() {
 }
 
 #[test]
+fn the_best_evaluation_is_kept_and_training_stops_early_by_what_the_job_names() {
+    let with = |lines: &str| parse(&format!("{SMALL}\n{lines}\n"));
+    let spec = with("[checkpoint]\nkeep_best = \"test_accuracy\"\n[early_stopping]\npatience = 3")
+        .expect("a valid job");
+    assert_eq!(spec.checkpoint.keep_best, Some(Criterion::TestAccuracy));
+    let expected = EarlyStopping { criterion: Criterion::ValidationLoss, patience: 3, min_delta: 0.0 };
+    assert_eq!(spec.early_stopping, Some(expected));
+    let path = |lines: &str| with(lines).expect_err("an impossible choice").path;
+    assert_eq!(path("[early_stopping]\npatience = 0"), "early_stopping.patience");
+    for wrong in ["-0.1", "nan", "inf"] {
+        let keys = format!("[early_stopping]\npatience = 1\nmin_delta = {wrong}");
+        assert_eq!(path(&keys), "early_stopping.min_delta", "{wrong}");
+    }
+    assert_eq!(path("[eval]\nevery_epochs = 0\n[early_stopping]\npatience = 1"), "early_stopping");
+    let message = with("[checkpoint]\nkeep_best = \"test_los\"").expect_err("no such number").to_string();
+    assert!(message.contains("did you mean \"test_loss\"?"), "{message}");
+}
+
+#[test]
 fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
     let with = |init: &str| parse(&SMALL.replace("hidden = [32]", &format!("hidden = [32]\n{init}")));
     let init = |text: &str| with(text).expect("a valid job").model.init.expect("initial weights");
@@ -105,7 +125,11 @@ fn a_job_starts_from_a_file_or_from_a_checkpoint_of_another_job() {
     );
     assert_eq!(
         init("init = { job = \"j0123abcd\", checkpoint = 7, continues = true }"),
-        InitSpec::Job { job, checkpoint: Some(7), continues: true }
+        InitSpec::Job { job: job.clone(), checkpoint: Some(WhichCheckpoint::OuterStep(7)), continues: true }
+    );
+    assert_eq!(
+        init("init = { job = \"j0123abcd\", checkpoint = \"best\" }"),
+        InitSpec::Job { job, checkpoint: Some(WhichCheckpoint::BEST), continues: false }
     );
     let path = |text: &str| with(text).expect_err("no initial weights").path;
     assert_eq!(path("init = { job = \"latest\" }"), "model.init.job");

@@ -109,6 +109,10 @@ impl JobFile {
     /// Names the first key whose value is not valid, what was expected and what was found.
     pub fn validate(&self) -> Result<JobSpec, JobError> {
         let train = self.train.validate()?;
+        let eval_every_epochs = match self.eval.every_epochs.unwrap_or(1) {
+            0 => None,
+            every => Some(count("eval.every_epochs", every, 0, MAX_COUNT)?),
+        };
         Ok(JobSpec {
             name: text("name", &self.name, NAME_SIGNS)?,
             labels: labels::validate(&self.labels)?,
@@ -123,9 +127,10 @@ impl JobFile {
             optimizer: self.optimizer.validate()?,
             schedule: self.schedule.validate(train.length)?,
             checkpoint: self.checkpoint.validate()?,
-            eval_every_epochs: match self.eval.every_epochs.unwrap_or(1) {
-                0 => None,
-                every => Some(count("eval.every_epochs", every, 0, MAX_COUNT)?),
+            eval_every_epochs,
+            early_stopping: match &self.early_stopping {
+                Some(section) => Some(section.validate(eval_every_epochs)?),
+                None => None,
             },
             resources: self.resources.validate(self.train.compute_classes.unwrap_or_default())?,
             train,
@@ -154,7 +159,7 @@ fn initial_job(InitialJob { job, checkpoint, continues }: &InitialJob) -> Checke
         let shown: String = job.chars().take(40).collect();
         return refuse("model.init.job", "'j' and eight lower-case letters or digits", printable(&shown));
     };
-    if let Some(checkpoint) = checkpoint {
+    if let Some(WhichCheckpoint::OuterStep(checkpoint)) = checkpoint {
         count("model.init.checkpoint", *checkpoint, 0, MAX_COUNT)?;
     }
     Ok(InitSpec::Job { job: id, checkpoint: *checkpoint, continues: *continues })
@@ -201,7 +206,8 @@ impl TrainSection {
 impl CheckpointSection {
     fn validate(&self) -> Checked<CheckpointSpec> {
         let keep = small("checkpoint.keep", self.keep.unwrap_or(2), 1, 10_000)?;
-        Ok(CheckpointSpec { every: self.interval()?, keep, on_failure: self.on_failure.unwrap_or_default() })
+        let on_failure = self.on_failure.unwrap_or_default();
+        Ok(CheckpointSpec { every: self.interval()?, keep, on_failure, keep_best: self.keep_best })
     }
 
     fn interval(&self) -> Checked<CheckpointInterval> {
@@ -228,6 +234,25 @@ impl CheckpointSection {
             (_, Some(_), _) => too_many("checkpoint.every_steps"),
             (Some(_), None, Some(_)) => too_many("checkpoint.every_minutes"),
         }
+    }
+}
+
+impl EarlyStoppingSection {
+    fn validate(&self, eval_every_epochs: Option<u64>) -> Checked<EarlyStopping> {
+        if eval_every_epochs.is_none() {
+            return refuse("early_stopping", "evaluations during training", "eval.every_epochs = 0");
+        }
+        let at_least_0 = |delta| delta >= 0.0;
+        Ok(EarlyStopping {
+            criterion: self.metric.unwrap_or(Criterion::ValidationLoss),
+            patience: count("early_stopping.patience", self.patience, 1, MAX_COUNT)?,
+            min_delta: number(
+                "early_stopping.min_delta",
+                self.min_delta.unwrap_or(0.0),
+                "at least 0",
+                at_least_0,
+            )?,
+        })
     }
 }
 

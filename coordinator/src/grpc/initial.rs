@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::{files, unexpected};
 use crate::runtime::Shared;
-use crate::state::event::{CallError, Reply, UserCall};
+use crate::state::event::{CallError, JobView, Reply, UserCall};
 use crate::state::{Caller, InitialCheckpoint};
 use crate::store::checkpoint;
 
@@ -22,12 +22,20 @@ pub(super) async fn checkpoint(
     let Some((from, job)) = from.and_then(|from| Some((from, JobId::parse(&from.job)?))) else {
         return Ok(Ok(None));
     };
-    if let Err(refused) = accessible(shared, caller, &job).await? {
-        return Ok(Err(refused));
-    }
+    let Reply::Job(view) = shared.mailbox.call(caller.clone(), UserCall::Get(job.clone())).await? else {
+        return Err(unexpected());
+    };
+    let view = match *view {
+        Ok(view) => view,
+        Err(refused) => return Ok(Err(refused)),
+    };
     let folder = shared.store.job_folder(&job);
     let steps = files::off_runtime(move || checkpoint::list(&folder)).await?;
-    let wanted = from.checkpoint;
+    let wanted = match (from.best, best_of(&view)) {
+        (false, _) => from.checkpoint,
+        (true, Some(best)) => Some(best),
+        (true, None) => return Ok(Err(CallError::NoBest(job))),
+    };
     let found = steps.into_iter().find(|step| wanted.is_none_or(|wanted| wanted == *step));
     Ok(match found {
         Some(outer_step) => Ok(Some(InitialCheckpoint { job, outer_step, continues: from.continues })),
@@ -35,11 +43,7 @@ pub(super) async fn checkpoint(
     })
 }
 
-/// Whether a caller has access to a job.
-async fn accessible(shared: &Shared, caller: &Caller, job: &JobId) -> Result<Result<(), CallError>, Status> {
-    let (caller, call) = (caller.clone(), UserCall::Get(job.clone()));
-    match shared.mailbox.call(caller, call).await? {
-        Reply::Job(view) => Ok(view.map(drop)),
-        _ => Err(unexpected()),
-    }
+/// Outer steps done at the checkpoint that a job keeps as its best one; `None` if there is none.
+pub(super) fn best_of(view: &JobView) -> Option<u64> {
+    Some(view.record.results?.best?.evaluation.outer_step)
 }

@@ -224,15 +224,22 @@ impl JobService for JobServiceImpl {
         let request = request.into_inner();
         let id = parse_id(&request.job_id)?;
         let slot = self.limits.downloads.take(&caller)?;
-        self.view(caller.clone(), &id).await?;
+        let view = self.view(caller.clone(), &id).await?;
+        let wanted = match (request.outer_step, request.best) {
+            (Some(_), true) => {
+                return Err(Status::invalid_argument("give either outer_step or best, not both"));
+            }
+            (None, true) => {
+                Some(initial::best_of(&view).ok_or_else(|| CallError::NoBest(id.clone()).into_status())?)
+            }
+            (outer_step, false) => outer_step,
+        };
         let folder = self.shared.store.job_folder(&id);
         let of_job = id.clone();
         let find = move || -> Result<_, Status> {
-            let found =
-                checkpoint::model_file_of(&folder, request.outer_step).map_err(IntoStatus::into_status)?;
+            let found = checkpoint::model_file_of(&folder, wanted).map_err(IntoStatus::into_status)?;
             let Some((manifest, path)) = found else {
-                let which = request
-                    .outer_step
+                let which = wanted
                     .map_or("no checkpoint".into(), |step| format!("no checkpoint of outer step {step}"));
                 return Err(Status::not_found(format!("job {of_job}: {which}")));
             };

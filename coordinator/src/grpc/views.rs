@@ -1,5 +1,6 @@
 //! Conversion of jobs, workers, notices and errors from domain types to messages.
 
+use lookbehind_common::selection::Best;
 use lookbehind_proto::convert::FieldError;
 use lookbehind_proto::transfer::TransferError;
 use lookbehind_proto::transfer::body::IncomingError;
@@ -10,7 +11,9 @@ use tonic::Status;
 
 use super::listing::ListError;
 use crate::state::event::{CallError, JobView, SpecView, WorkerView};
-use crate::state::{JobState, Notice, NoticeKind, Results, StorageFailure, TestResults, UnixMillis};
+use crate::state::{
+    BestResult, JobState, Notice, NoticeKind, Results, StorageFailure, TestResults, UnixMillis,
+};
 use crate::store::StoreError;
 use crate::store::checkpoint::Listed;
 use crate::store::uploads::UploadError;
@@ -87,7 +90,13 @@ fn results(results: &Results) -> v1::JobResults {
         accuracy: results.accuracy,
         test,
         test_outer_step: results.test.map_or(0, |test| test.outer_step),
+        best: results.best.map(best),
     }
+}
+
+fn best(best: BestResult) -> v1::BestResult {
+    let BestResult { criterion, evaluation: Best { outer_step, value } } = best;
+    v1::BestResult { outer_step, metric: v1::Criterion::from(criterion).into(), value }
 }
 
 pub(crate) fn worker(view: &WorkerView) -> v1::Worker {
@@ -142,7 +151,9 @@ impl IntoStatus for CallError {
     fn into_status(self) -> Status {
         let message = self.to_string();
         match self {
-            CallError::NotFound(_) | CallError::NoCheckpoint { .. } => Status::not_found(message),
+            CallError::NotFound(_) | CallError::NoCheckpoint { .. } | CallError::NoBest(_) => {
+                Status::not_found(message)
+            }
             CallError::Invalid(_) => Status::invalid_argument(message),
             CallError::RequestReused(_) => Status::already_exists(message),
             CallError::WrongState { .. } | CallError::NotEnded { .. } => Status::failed_precondition(message),

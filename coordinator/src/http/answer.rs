@@ -56,7 +56,9 @@ impl From<Ended> for Refusal {
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         let status = match error {
-            CallError::NotFound(_) | CallError::NoCheckpoint { .. } => StatusCode::NOT_FOUND,
+            CallError::NotFound(_) | CallError::NoCheckpoint { .. } | CallError::NoBest(_) => {
+                StatusCode::NOT_FOUND
+            }
             CallError::Invalid(_) => StatusCode::BAD_REQUEST,
             CallError::RequestReused(_) | CallError::WrongState { .. } | CallError::NotEnded { .. } => {
                 StatusCode::CONFLICT

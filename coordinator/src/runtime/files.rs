@@ -8,6 +8,7 @@ use std::time::Instant;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::model_file;
+use lookbehind_common::selection::Selection;
 use lookbehind_proto::v1::OuterStepMetrics;
 use tokio::sync::mpsc;
 
@@ -220,7 +221,7 @@ impl Files {
             Source::Upload(digest) => self.load_upload(start, digest)?,
             Source::Job(initial) => self.load_initial(job, start, initial).map_err(in_init)?,
         };
-        Ok(Start { trainer: Box::new(trainer), recorded: 0 })
+        Ok(Start { trainer: Box::new(trainer), recorded: 0, selection: Selection::default() })
     }
 
     /// Loads a checkpoint of another job.
@@ -260,11 +261,11 @@ impl Files {
         for reason in skipped {
             tracing::warn!(%job, reason, "checkpoint skipped");
         }
-        let position = loaded.manifest.position;
+        let (position, selection) = (loaded.manifest.position, loaded.manifest.selection.unwrap_or_default());
         let recorded = self.open_journal(job, position.outer_step)?;
         let trainer = Trainer::restore(&start.spec, &start.description, loaded.state, position)
             .map_err(|error| StoreError::damaged(&folder, error))?;
-        Ok(Start { trainer: Box::new(trainer), recorded })
+        Ok(Start { trainer: Box::new(trainer), recorded, selection })
     }
 }
 

@@ -9,6 +9,7 @@ use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::job::JobDescription;
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::sampling::Plan;
+use lookbehind_common::selection::Selection;
 use lookbehind_proto::v1;
 
 use crate::state::assign::Division;
@@ -88,6 +89,8 @@ pub(crate) struct Training {
     pub(crate) pace: Pace,
     /// Outer steps that were recorded before this activation: those up to here are done again.
     pub(crate) recorded: u64,
+    /// What is known of its evaluations.
+    pub(crate) selection: Selection,
     pub(crate) phase: Phase,
 }
 

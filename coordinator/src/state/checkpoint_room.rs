@@ -35,8 +35,9 @@ impl CheckpointRoom {
             return Ok(());
         };
         let keep = spec.checkpoint.keep;
+        let best = spec.checkpoint.keep_best.map_or("", |_| ", the best one");
         Err(format!(
-            "checkpoint.keep: {keep} checkpoints and one that is being written need {needed} bytes; of the {limit} for \
+            "checkpoint.keep: {keep} checkpoints{best} and one that is being written need {needed} bytes; of the {limit} for \
              {whose} (--max-checkpoint-bytes) {left} are left; keep fewer of them, or {DELETE}"
         ))
     }
@@ -73,5 +74,6 @@ pub(super) fn kept_bytes(spec: &JobSpec, description: &JobDescription) -> u64 {
     };
     let lengths = description.layout.lengths();
     let elements = lengths.parameters as u64 * (1 + buffers) + lengths.statistics as u64;
-    (u64::from(spec.checkpoint.keep) + 1).saturating_mul(4 * elements)
+    let best = u64::from(spec.checkpoint.keep_best.is_some());
+    (u64::from(spec.checkpoint.keep) + best + 1).saturating_mul(4 * elements)
 }

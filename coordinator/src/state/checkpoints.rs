@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lookbehind_common::digest::Digest;
 use lookbehind_common::job::OnFailure;
+use lookbehind_common::selection::{Criteria, Selection};
 
 use super::active::{Closing, Phase, Stage};
 use super::cluster::Cluster;
@@ -22,8 +23,11 @@ impl Cluster {
         let Some(trainer) = self.await_storage(job, trainer, due)? else { return Ok(()) };
         let (pausing, now) = (job.record.pausing, self.now.elapsed);
         let preempted = job.require_active()?.preempted;
+        let criteria = Criteria::of(&job.spec);
         let training = job.require_training()?;
-        if training.step.outer_step >= training.plan.outer_steps {
+        if training.step.outer_step >= training.plan.outer_steps
+            || training.selection.stops(&criteria).is_some()
+        {
             return self.close(job, &trainer, Closing::Done);
         }
         if pausing {
@@ -70,7 +74,7 @@ impl Cluster {
         };
         job.record.checkpoint = job.record.checkpoint.max(Some(outer_step));
         if let Some(trainer) = job.require_active_mut()?.take_stored() {
-            return self.run(job, Start { trainer, recorded: 0 });
+            return self.run(job, Start { trainer, recorded: 0, selection: Selection::default() });
         }
         let training = job.require_training()?;
         match training.phase {
@@ -134,14 +138,20 @@ impl Cluster {
             Closing::Done => {
                 job.record.digest = Some(digest);
                 let has_computed = job.require_active()?.has_computed;
+                let criteria = Criteria::of(&job.spec);
+                let stopped = job.require_training()?.selection.stops(&criteria);
                 let (state, message) = match (job.spec.resources.verify, job.record.verified) {
-                    (0, _) => (JobState::Succeeded, "finished".to_owned()),
+                    (0, _) => (JobState::Succeeded, stopped.unwrap_or_else(|| "finished".to_owned())),
                     // Its owner decides. If it is resumed, or the coordinator was restarted at the very end before the
                     // number was stored, it computes nothing more and has succeeded.
                     (_, 0) if has_computed => {
                         (JobState::Paused, nothing_verified(job.record.total_outer_steps))
                     }
-                    (_, shards) => (JobState::Succeeded, verified(shards)),
+                    (_, shards) => {
+                        let verified = verified(shards);
+                        let message = stopped.map(|stopped| format!("{stopped}; {verified}"));
+                        (JobState::Succeeded, message.unwrap_or(verified))
+                    }
                 };
                 tracing::info!(job = %job.id(), %digest, message, "job finished");
                 self.set_state(job, state, &message);
@@ -174,6 +184,7 @@ pub(super) fn checkpoint_command(job: &Job, trainer: &Trainer) -> Result<Command
         state: trainer.state(),
         class: job.record.class.clone(),
         keep: job.spec.checkpoint.keep,
+        selection: active.training().map(|training| training.selection).unwrap_or_default(),
     };
     Ok(Command::Checkpoint {
         job: job.id().clone(),

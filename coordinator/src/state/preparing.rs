@@ -9,6 +9,7 @@ use lookbehind_common::job::{InitSpec, JobDescription, JobSpec, ResourcesSpec, U
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::partial_lengths;
 use lookbehind_common::sampling::{Plan, Position};
+use lookbehind_common::test_set::TestSet;
 
 use super::Core;
 use super::active::{Active, Phase, Stage, Training};
@@ -159,7 +160,7 @@ impl Cluster {
 
     /// Begins training at the trainer's position.
     pub(super) fn run(&mut self, job: &mut Job, start: Start) -> Handled {
-        let Start { trainer, recorded } = start;
+        let Start { trainer, recorded, selection } = start;
         let description = Arc::clone(job.require_active()?.description()?);
         let plan = plan(&job.spec, &description).map_err(Halt::Failed)?;
         let partials = partial_lengths(&job.spec.optimizer, &description.layout);
@@ -178,6 +179,7 @@ impl Cluster {
             division: Division::new(),
             pace: Pace::new(self.now.elapsed),
             recorded,
+            selection,
             phase: Phase::Advancing,
         }));
         let from = position.outer_step;
@@ -303,11 +305,29 @@ fn check_start(job: &Job, position: Position) -> Handled {
     Ok(())
 }
 
+/// Checks that there are samples to measure what evaluations are compared by.
+fn check_criteria(spec: &JobSpec, description: &JobDescription) -> Result<(), String> {
+    let kept = spec.checkpoint.keep_best.map(|criterion| ("checkpoint.keep_best", criterion));
+    let stopping = spec.early_stopping.map(|stopping| ("early_stopping.metric", stopping.criterion));
+    let mut criteria = kept.into_iter().chain(stopping);
+    let missing = criteria.find(|(_, criterion)| description.samples_of(criterion.set()) == 0);
+    missing.map_or(Ok(()), |(key, criterion)| {
+        let (name, how) = match criterion.set() {
+            TestSet::Validation => {
+                ("validation", "; data.validation sets some of the training samples apart")
+            }
+            _ => ("test", ""),
+        };
+        Err(format!("{key}: {} needs {name} samples, and the data have none{how}", criterion.as_str()))
+    })
+}
+
 /// Plans a job on its data.
 fn plan(spec: &JobSpec, description: &JobDescription) -> Result<Plan, String> {
     let (samples, batch_size) = (description.train_samples, spec.train.batch_size);
     let batches = spec.optimizer.method.batches_per_outer_step();
     let plan = Plan::new(samples, batch_size, spec.data.drop_last, batches, spec.train.length);
+    check_criteria(spec, description)?;
     let plan = plan.ok_or_else(|| {
         format!(
             "train.batch_size: an epoch of {samples} samples in batches of {batch_size} with drop_last = {} \

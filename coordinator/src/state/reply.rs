@@ -141,6 +141,11 @@ pub enum CallError {
         /// The outer step that was asked for; `None` for the newest one.
         outer_step: Option<u64>,
     },
+    /// The job keeps no best checkpoint.
+    #[error(
+        "job {0}: has no best checkpoint: there is none without checkpoint.keep_best, and before the first evaluation"
+    )]
+    NoBest(JobId),
     /// The call does not fit the job's state.
     #[error("job {job}: cannot {verb} a job that is {state}")]
     WrongState {

@@ -1,5 +1,7 @@
 //! The newest results of a job, which stay with its record when it has ended.
 
+use lookbehind_common::job::Criterion;
+use lookbehind_common::selection::Best;
 use lookbehind_proto::v1;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,19 @@ pub struct Results {
     pub accuracy: f64,
     /// The newest evaluation; `None` if there was none.
     pub test: Option<TestResults>,
+    /// The evaluation whose checkpoint is kept as the best one; `None` if none is.
+    #[serde(default)]
+    pub best: Option<BestResult>,
+}
+
+/// The best evaluation, by `checkpoint.keep_best`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestResult {
+    /// What evaluations are compared by.
+    pub criterion: Criterion,
+    /// Where it was, and its value.
+    #[serde(flatten)]
+    pub evaluation: Best,
 }
 
 /// Results of an evaluation.
@@ -30,8 +45,13 @@ pub struct TestResults {
 }
 
 impl Results {
-    /// The results after a further outer step. What is not finite in it leaves the results as they were.
-    pub(super) fn after(earlier: Option<Self>, step: &v1::OuterStepMetrics) -> Option<Self> {
+    /// The results after a further outer step, and the best evaluation then. What is not finite in the step leaves the
+    /// results as they were.
+    pub(super) fn after(
+        earlier: Option<Self>,
+        step: &v1::OuterStepMetrics,
+        best: Option<BestResult>,
+    ) -> Option<Self> {
         let v1::OuterStepMetrics { outer_step, loss, accuracy, .. } = *step;
         if !loss.is_finite() || !accuracy.is_finite() {
             return earlier;
@@ -43,7 +63,8 @@ impl Results {
             accuracy,
             samples,
         });
-        Some(Self { outer_step, loss, accuracy, test: test.or(earlier.and_then(|earlier| earlier.test)) })
+        let test = test.or(earlier.and_then(|earlier| earlier.test));
+        Some(Self { outer_step, loss, accuracy, test, best })
     }
 
     /// The results that are left when a job goes on after `outer_step`: none of a later one, which is computed again.
@@ -63,8 +84,8 @@ mod tests {
 
     #[test]
     fn the_newest_test_stays_until_there_is_another() {
-        let first = Results::after(None, &step(1, 2.0, Some(3.0)));
-        let second = Results::after(first, &step(2, 1.0, None)).unwrap();
+        let first = Results::after(None, &step(1, 2.0, Some(3.0)), None);
+        let second = Results::after(first, &step(2, 1.0, None), None).unwrap();
         assert_eq!((second.outer_step, second.loss), (2, 1.0));
         assert_eq!(second.test.map(|test| (test.outer_step, test.loss, test.samples)), Some((1, 3.0, 7)));
         assert_eq!(second.up_to(1), None, "a step that is computed again has no results yet");
@@ -73,9 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_never_stored() {
-        let first = Results::after(None, &step(1, 2.0, None));
-        assert_eq!(Results::after(first, &step(2, f64::NAN, None)), first);
-        let after = Results::after(first, &step(2, 1.0, Some(f64::INFINITY))).unwrap();
+        let first = Results::after(None, &step(1, 2.0, None), None);
+        assert_eq!(Results::after(first, &step(2, f64::NAN, None), None), first);
+        let after = Results::after(first, &step(2, 1.0, Some(f64::INFINITY)), None).unwrap();
         assert_eq!(after.test, None);
         let stored = serde_json::to_string(&after).unwrap();
         assert_eq!(serde_json::from_str::<Results>(&stored).unwrap(), after);

@@ -8,6 +8,7 @@ use lookbehind_common::ids::{RequestId, SessionId};
 use lookbehind_common::model_state::Weights;
 use lookbehind_common::optimizer::GradientRequest;
 use lookbehind_common::reduction::{Segment, effective_shards};
+use lookbehind_common::selection::{Criteria, Selection};
 use lookbehind_common::test_set::TestSet;
 
 use super::Core;
@@ -23,7 +24,7 @@ use super::job::Job;
 use super::observation::Observation;
 use super::partials::reduce_sums;
 use super::request::Request;
-use super::results::Results;
+use super::results::{BestResult, Results};
 use super::step::Step;
 use super::verify::{Comparisons, drawn};
 use crate::training::{Advance, Input, Outcome, Trainer};
@@ -32,9 +33,10 @@ impl Cluster {
     /// Begins the outer step at the trainer's position, or ends the job if that was the last one.
     pub(super) fn begin_outer_step(&mut self, job: &mut Job, trainer: Box<Trainer>) -> Handled {
         let position = trainer.position();
-        let plan = job.require_training()?.plan;
+        let training = job.require_training()?;
+        let (plan, selection) = (training.plan, training.selection);
         let learning_rate = job.spec.schedule.at(job.spec.optimizer.base.lr(), &plan, position);
-        if position.outer_step >= plan.outer_steps {
+        if position.outer_step >= plan.outer_steps || selection.stops(&Criteria::of(&job.spec)).is_some() {
             return self.close(job, &trainer, Closing::Done);
         }
         let Some(trainer) = self.await_second(job, trainer)? else { return Ok(()) };
@@ -285,18 +287,21 @@ impl Cluster {
         let activation = job.require_active()?.activation;
         let compute_class = job.named_class();
         let every = job.spec.checkpoint.every;
+        let criteria = Criteria::of(&job.spec);
         let training = job.require_training()?;
         let before = training.step.position;
         let after = training.plan.after(before);
         let metrics = Box::new(training.step.metrics(compute_class, now)?);
         let timeline = Box::new(training.step.timeline(now));
         let outer_steps = training.plan.outer_steps;
-        let due = training.pace.is_due(every, before, after, now);
+        let is_best = training.selection.note(&criteria, after.outer_step, |set| training.step.tested(set));
+        let due = is_best || training.pace.is_due(every, before, after, now);
+        let best = best_result(&criteria, &training.selection);
         training.step = Step::new(after, now);
         trainer.set_position(after);
         let id = job.id().clone();
         tracing::debug!(job = %id, outer = metrics.outer_step, loss = metrics.loss, "outer step done");
-        job.record.results = Results::after(job.record.results, &metrics);
+        job.record.results = Results::after(job.record.results, &metrics, best);
         self.observe(Observation::StepDone {
             job: id.clone(),
             timeline,
@@ -320,6 +325,11 @@ impl Core {
             self.cluster.release(job);
         }
     }
+}
+
+/// The best evaluation that is known, as a job's record has it.
+fn best_result(criteria: &Criteria, selection: &Selection) -> Option<BestResult> {
+    Some(BestResult { criterion: criteria.keep_best?, evaluation: selection.best()? })
 }
 
 /// The test after `done`, and the number of its samples, if tests are due after the current outer step.

@@ -104,6 +104,11 @@ impl Step {
         )
     }
 
+    /// The results of the tests after the step on these samples, if they were tested.
+    pub(crate) fn tested(&self, set: TestSet) -> Option<Sums> {
+        self.tests.get(&set).copied()
+    }
+
     /// Notes the result of a test.
     pub(crate) fn note_test(&mut self, set: TestSet, sums: Sums) {
         self.tests.insert(set, sums);

@@ -16,6 +16,7 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::Layout;
 use lookbehind_common::model_file;
 use lookbehind_common::optimizer::OptimizerState;
+use lookbehind_common::selection::Selection;
 
 pub use initial::{adopt, read_initial, read_initial_weights};
 pub use listing::{Listed, listed};
@@ -103,7 +104,8 @@ pub fn write(job_folder: &Path, snapshot: &Snapshot) -> Result<Digest, StoreErro
         return Err(error);
     }
     fail_point!("checkpoint::durable");
-    if let Err(error) = prune(job_folder, snapshot.keep as usize) {
+    let best = snapshot.selection.best().map(|best| best.outer_step);
+    if let Err(error) = prune(job_folder, snapshot.keep as usize, best) {
         // Not an error: the new checkpoint is durable.
         tracing::warn!(job = %snapshot.job, %error, "an old checkpoint could not be removed");
     }
@@ -187,6 +189,7 @@ fn write_manifest(temporary: &Path, snapshot: &Snapshot, digest: Digest) -> Resu
         class: snapshot.class.as_ref().map(|class| class.probe),
         digest,
         data_fingerprint: snapshot.description.data_fingerprint,
+        selection: (snapshot.selection != Selection::default()).then_some(snapshot.selection),
         layout: tensors(&snapshot.description.layout),
         files,
         job: snapshot.job.clone(),
@@ -214,9 +217,9 @@ fn remove_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes all but the newest `keep` checkpoints.
-fn prune(job_folder: &Path, keep: usize) -> Result<(), StoreError> {
-    for outer_step in list(job_folder)?.into_iter().skip(keep) {
+/// Removes all but the newest `keep` checkpoints and that of `best`.
+fn prune(job_folder: &Path, keep: usize, best: Option<u64>) -> Result<(), StoreError> {
+    for outer_step in list(job_folder)?.into_iter().skip(keep).filter(|step| Some(*step) != best) {
         fail_point!("checkpoint::prune");
         remove_folder(&step_folder(job_folder, outer_step))?;
     }

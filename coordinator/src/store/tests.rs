@@ -6,7 +6,9 @@ use lookbehind_common::job::JobDescription;
 use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::OptimizerState;
+use lookbehind_common::partial::Sums;
 use lookbehind_common::sampling::Position;
+use lookbehind_common::selection::{Criteria, Criterion, Selection};
 use lookbehind_proto::v1::{OuterStepMetrics, TimeSplit};
 use prost::Message as _;
 use tempfile::TempDir;
@@ -190,6 +192,7 @@ fn snapshot(outer_step: u64) -> Snapshot {
         },
         class: None,
         keep: 2,
+        selection: Selection::default(),
     }
 }
 
@@ -210,6 +213,28 @@ fn only_the_newest_checkpoints_are_kept() {
         checkpoint::write(job.path(), &snapshot(outer_step)).expect("a writable folder");
     }
     assert_eq!(checkpoint::list(job.path()).expect("the folder"), [10, 4]);
+}
+
+#[test]
+fn the_checkpoint_of_the_best_evaluation_is_kept_until_there_is_a_better_one() {
+    let job = folder();
+    let criteria = Criteria { keep_best: Some(Criterion::TestLoss), early_stopping: None };
+    let mut selection = Selection::default();
+    for (outer_step, loss) in
+        [(0, 3.0), (2, 1.0), (4, 2.0), (6, 2.0), (8, 2.0), (10, 0.5), (12, 2.0), (14, 2.0)]
+    {
+        selection.note(&criteria, outer_step, |_| Some(Sums { loss, samples: 1, ..Sums::default() }));
+        checkpoint::write(job.path(), &Snapshot { selection, ..snapshot(outer_step) })
+            .expect("a writable folder");
+        let kept = checkpoint::list(job.path()).expect("the folder");
+        match outer_step {
+            8 => assert_eq!(kept, [8, 6, 2]),
+            14 => assert_eq!(kept, [14, 12, 10]),
+            _ => {}
+        }
+    }
+    let (loaded, _) = checkpoint::newest(job.path(), &description()).expect("the checkpoint");
+    assert_eq!(loaded.manifest.selection, Some(selection));
 }
 
 #[test]

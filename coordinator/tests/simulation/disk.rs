@@ -27,14 +27,14 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Stores a checkpoint and removes those beyond the number to keep.
+    /// Stores a checkpoint and removes those beyond the number to keep, but that of the best evaluation.
     pub(crate) fn store(&mut self, snapshot: Snapshot) {
         let checkpoints = self.checkpoints.entry(snapshot.job.clone()).or_default();
-        let keep = snapshot.keep as usize;
+        let (keep, best) = (snapshot.keep as usize, snapshot.selection.best());
         checkpoints.insert(snapshot.position.outer_step, snapshot);
-        while checkpoints.len() > keep {
-            checkpoints.pop_first();
-        }
+        let newest: BTreeSet<u64> = checkpoints.keys().rev().take(keep).copied().collect();
+        let is_best = |step: u64| best.is_some_and(|best| best.outer_step == step);
+        checkpoints.retain(|step, _| newest.contains(step) || is_best(*step));
     }
 
     /// What a start reads. As on a real disk, no specification of a job that has ended is among it.

@@ -3,10 +3,14 @@
 use lookbehind_common::digest::{Digest, weights_digest};
 use lookbehind_common::job::file::{AlphaValue, BaseName, GradientsName};
 use lookbehind_common::job::{
-    DescentGradient, ExchangeFormat, JobFile, JobSpec, Length, MethodName, Minibatch, Perturbation, Unit,
+    Criterion, DescentGradient, EarlyStoppingSection, ExchangeFormat, JobFile, JobSpec, Length, MethodName,
+    Minibatch, Perturbation, Unit,
 };
 use lookbehind_common::model_state::Weights;
+use lookbehind_common::partial::Sums;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::selection::{Criteria, Selection};
+use lookbehind_common::test_set::TestSet;
 use lookbehind_coordinator::state::command::RequestKind;
 use lookbehind_coordinator::training::{Input, Outcome, Trainer};
 use lookbehind_proto::v1;
@@ -50,8 +54,10 @@ impl Expected {
 
     fn of(file: JobFile) -> Self {
         let spec = file.validate().expect("a possible job");
-        let batches = planned(&spec);
+        let mut batches = planned(&spec);
         let digests = run(&spec, &batches);
+        // Training may have stopped early.
+        batches.truncate(digests.len() - 1);
         Self { message: wire::to_proto(&file), spec, batches, digests }
     }
 
@@ -88,12 +94,28 @@ fn draw(dice: &mut Dice) -> JobFile {
     }
     file.checkpoint.keep = Some(dice.between(1, 3) as u32);
     file.eval.every_epochs = Some(dice.below(3));
+    draw_selection(&mut file);
     file.resources.min_workers = Some(dice.between(1, 2) as u32);
     if dice.percent(30) {
         file.resources.verify = Some(dice.between(1, 3) as u32);
     }
     draw_optimizer(dice, &mut file);
     file
+}
+
+/// By the seed, so that other draws stay what they are. By the seed there also are samples to test with.
+fn draw_selection(file: &mut JobFile) {
+    let seed = file.seed.unwrap_or_default();
+    let criterion = match (seed % 2, seed % 3) {
+        (0, _) => Criterion::TestLoss,
+        (_, 0) => Criterion::ValidationAccuracy,
+        _ => return,
+    };
+    file.checkpoint.keep_best = (seed / 6).is_multiple_of(2).then_some(criterion);
+    if (seed / 12).is_multiple_of(3) && file.eval.every_epochs != Some(0) {
+        let section = EarlyStoppingSection { metric: Some(criterion), patience: 1, min_delta: None };
+        file.early_stopping = Some(section);
+    }
 }
 
 fn draw_optimizer(dice: &mut Dice, file: &mut JobFile) {
@@ -150,11 +172,28 @@ fn planned(spec: &JobSpec) -> Vec<Vec<(u64, u64)>> {
     }
 }
 
+/// The evaluation that is due after an outer step, of all samples at once.
+fn tested(spec: &JobSpec, weights: &Weights, set: TestSet) -> Option<Sums> {
+    let kind = RequestKind::Test(set);
+    let (samples, shards) = toy::extent(spec, kind);
+    (samples > 0).then(|| toy::partial(spec, &weights.parameters, kind, Segment::root(shards)).sums)
+}
+
+/// Whether tests are due after an outer step, computed independently of the coordinator.
+fn is_tested(spec: &JobSpec, batches: &[Vec<(u64, u64)>], step: usize) -> bool {
+    let epoch_of = |step: usize| batches.get(step).map(|taken| taken[0].0);
+    let (now, next) = (epoch_of(step), epoch_of(step + 1));
+    let every = spec.eval_every_epochs.unwrap_or(u64::MAX);
+    let ends_epoch = next != now && now.is_some_and(|epoch| (epoch + 1).is_multiple_of(every));
+    next.is_none() || ends_epoch
+}
+
 /// Trains in this process and returns the digests of the weights before the first and after every outer step.
 fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
     let description = toy::description(spec);
     let mut trainer = Box::new(Trainer::new(spec, &description, toy::initial(spec)).expect("a trainer"));
     let mut digests = vec![weights_digest(&description.layout, &trainer.slow())];
+    let (criteria, mut selection) = (Criteria::of(spec), Selection::default());
     for (step, taken) in batches.iter().enumerate() {
         let (units, unit) = match (spec.schedule.unit, spec.train.length) {
             (Unit::Epoch, Length::Epochs(epochs)) => (epochs, taken[0].0),
@@ -180,6 +219,13 @@ fn run(spec: &JobSpec, batches: &[Vec<(u64, u64)>]) -> Vec<Digest> {
                     panic!("the fault-free run failed: {reason}")
                 }
             }
+        }
+        if is_tested(spec, batches, step) {
+            let slow = trainer.slow();
+            selection.note(&criteria, step as u64 + 1, |set| tested(spec, &slow, set));
+        }
+        if selection.stops(&criteria).is_some() {
+            break;
         }
     }
     digests

@@ -126,8 +126,7 @@ impl World {
         let event = match task {
             FileTask::Record | FileTask::Close => None,
             FileTask::Load(job, activation, start) => {
-                let result =
-                    self.load(&job, &start).map(|trainer| Start { trainer: Box::new(trainer), recorded: 0 });
+                let result = self.load(&job, &start);
                 Some(Event::Loaded { job, activation, result })
             }
             FileTask::Checkpoint(job, activation, snapshot) => {
@@ -160,13 +159,15 @@ impl World {
         self.begin_file_task();
     }
 
-    fn load(&self, job: &JobId, start: &StartFrom) -> Result<Trainer, StartError> {
+    fn load(&self, job: &JobId, start: &StartFrom) -> Result<Start, StartError> {
         let missing = || StartError(format!("job {job} has no checkpoint"));
         match start.source {
             Source::Upload(_) | Source::Job(_) => Err(missing()),
             Source::Checkpoint => {
                 let newest = self.disk.newest(job).ok_or_else(missing)?;
-                Trainer::restore(&start.spec, &start.description, newest.state.clone(), newest.position)
+                let (state, selection) = (newest.state.clone(), newest.selection);
+                let trainer = Trainer::restore(&start.spec, &start.description, state, newest.position)?;
+                Ok(Start { trainer: Box::new(trainer), recorded: 0, selection })
             }
         }
     }

@@ -40,6 +40,9 @@ pub struct JobSpec {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// When training ends before its length is reached; absent means never.
+    #[prost(message, optional, tag = "12")]
+    pub early_stopping: ::core::option::Option<EarlyStoppingSpec>,
 }
 /// A model, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -72,6 +75,9 @@ pub struct InitialJob {
     /// other job stopped. TrainSpec.epochs or TrainSpec.steps, and the schedule, count from the beginning of the other job.
     #[prost(bool, tag = "3")]
     pub continues: bool,
+    /// The checkpoint that CheckpointSpec.keep_best keeps when the new job is created. Not together with checkpoint.
+    #[prost(bool, tag = "4")]
+    pub best: bool,
 }
 /// A data set, named by its kind. The coordinator does not interpret the parameters; workers check them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -294,6 +300,23 @@ pub struct CheckpointSpec {
     /// longer where writing a checkpoint takes more than a twentieth of it.
     #[prost(double, optional, tag = "5")]
     pub every_minutes: ::core::option::Option<f64>,
+    /// By what the best evaluation is chosen. A checkpoint is written after each that is better than all before it, and kept
+    /// beside the newest ones until there is a better one.
+    #[prost(enumeration = "Criterion", tag = "6")]
+    pub keep_best: i32,
+}
+/// When training ends before its length is reached.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct EarlyStoppingSpec {
+    /// By what evaluations are compared; default VALIDATION_LOSS.
+    #[prost(enumeration = "Criterion", tag = "1")]
+    pub metric: i32,
+    /// Training ends after so many evaluations in a row that were no better than the best one, 1 to 2^40.
+    #[prost(uint64, tag = "2")]
+    pub patience: u64,
+    /// An evaluation is better only if it is by more than this, at least 0; default 0.
+    #[prost(double, optional, tag = "3")]
+    pub min_delta: ::core::option::Option<f64>,
 }
 /// When the test split, if there is one, is evaluated. This always happens after the last outer step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -929,6 +952,47 @@ impl ScheduleUnit {
         }
     }
 }
+/// A number by which evaluations are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Criterion {
+    /// None.
+    Unspecified = 0,
+    /// Mean loss on the test split; the lowest is the best.
+    TestLoss = 1,
+    /// Accuracy on the test split; the highest is the best.
+    TestAccuracy = 2,
+    /// Mean loss on the validation samples, which the data set's parameters set apart.
+    ValidationLoss = 3,
+    /// Accuracy on the validation samples.
+    ValidationAccuracy = 4,
+}
+impl Criterion {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CRITERION_UNSPECIFIED",
+            Self::TestLoss => "CRITERION_TEST_LOSS",
+            Self::TestAccuracy => "CRITERION_TEST_ACCURACY",
+            Self::ValidationLoss => "CRITERION_VALIDATION_LOSS",
+            Self::ValidationAccuracy => "CRITERION_VALIDATION_ACCURACY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CRITERION_UNSPECIFIED" => Some(Self::Unspecified),
+            "CRITERION_TEST_LOSS" => Some(Self::TestLoss),
+            "CRITERION_TEST_ACCURACY" => Some(Self::TestAccuracy),
+            "CRITERION_VALIDATION_LOSS" => Some(Self::ValidationLoss),
+            "CRITERION_VALIDATION_ACCURACY" => Some(Self::ValidationAccuracy),
+            _ => None,
+        }
+    }
+}
 /// What a job does if a checkpoint cannot be written. Earlier checkpoints are not affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1070,6 +1134,22 @@ pub struct JobResults {
     /// The outer step after which it was; 0 if there was none.
     #[prost(uint64, tag = "5")]
     pub test_outer_step: u64,
+    /// The evaluation whose checkpoint is kept as the best one; absent without CheckpointSpec.keep_best, and before the first.
+    #[prost(message, optional, tag = "6")]
+    pub best: ::core::option::Option<BestResult>,
+}
+/// The best evaluation of a job so far.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct BestResult {
+    /// Outer steps done at the evaluation, and at its checkpoint.
+    #[prost(uint64, tag = "1")]
+    pub outer_step: u64,
+    /// What evaluations are compared by: CheckpointSpec.keep_best.
+    #[prost(enumeration = "Criterion", tag = "2")]
+    pub metric: i32,
+    /// Its value: a loss in nats, or an accuracy from 0 to 1.
+    #[prost(double, tag = "3")]
+    pub value: f64,
 }
 /// Request of CreateJob.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1507,6 +1587,9 @@ pub struct DownloadCheckpointRequest {
     /// Outer steps done at the checkpoint; absent means the newest checkpoint. NOT_FOUND if it does not exist (any more).
     #[prost(uint64, optional, tag = "2")]
     pub outer_step: ::core::option::Option<u64>,
+    /// The checkpoint that CheckpointSpec.keep_best keeps. Not together with outer_step; NOT_FOUND if there is none.
+    #[prost(bool, tag = "3")]
+    pub best: bool,
 }
 /// One part of the download of a checkpoint's model file.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -36,7 +36,9 @@ fn spec() -> v1::JobSpec {
 #[test]
 fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
     let at = Some(Timestamp::default());
-    let results = v1::JobResults { test: Some(v1::TestMetrics::default()), ..v1::JobResults::default() };
+    let best = v1::BestResult { metric: v1::Criterion::ValidationLoss.into(), ..v1::BestResult::default() };
+    let test = Some(v1::TestMetrics::default());
+    let results = v1::JobResults { test, best: Some(best), ..v1::JobResults::default() };
     let job = v1::Job {
         spec: Some(spec()),
         created_at: at,
@@ -46,6 +48,8 @@ fn keys_are_the_fields_of_the_protocol_and_absent_ones_are_omitted() {
     };
     assert_keys("Job", &JobJson::from(&job), &JobJson::from(&v1::Job::default()));
     assert_keys("JobResults", &ResultsJson::from(&results), &ResultsJson::from(&v1::JobResults::default()));
+    assert_keys("BestResult", &BestJson::from(&best), &BestJson::from(&best));
+    assert_eq!(BestJson::from(&best).metric, "validation_loss");
     let notice = v1::JobNotice { at, ..v1::JobNotice::default() };
     assert_keys("JobNotice", &NoticeJson::from(&notice), &NoticeJson::from(&v1::JobNotice::default()));
     let checkpoint = v1::Checkpoint { written_at: at, ..v1::Checkpoint::default() };

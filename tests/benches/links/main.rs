@@ -57,7 +57,7 @@ struct Options {
     route: ExchangeRoute,
     /// Measures instead, for workers of these speeds, how the shards are divided and how long computing and exchanging take
     /// together, beside the best division that trying all of them finds.
-    #[arg(long, value_delimiter = ',', num_args = 2, requires = "computing")]
+    #[arg(long, value_delimiter = ',', requires = "computing")]
     speeds: Option<Vec<f64>>,
     /// Exchanges that are measured for each row.
     #[arg(long, default_value_t = 5)]

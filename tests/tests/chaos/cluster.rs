@@ -125,6 +125,28 @@ impl Chaos {
         }
     }
 
+    /// Does what an operator does until a job is over: a job whose last checkpoint found a full disk has paused, and is
+    /// resumed.
+    pub(crate) async fn attend(&self, job: &str) {
+        within("the end of the job", async {
+            loop {
+                let request = v1::GetJobRequest { job_id: job.to_owned() };
+                // A connection to a coordinator that was killed fails once.
+                let answer = self.client().jobs().get_job(request).await;
+                let found = answer.ok().and_then(|answer| answer.into_inner().job);
+                match found.map(|job| job.state()) {
+                    Some(v1::JobState::Paused) => {
+                        let request = v1::ResumeJobRequest { job_id: job.to_owned(), ..Default::default() };
+                        self.client().jobs().resume_job(request).await.expect("a paused job");
+                    }
+                    Some(v1::JobState::Succeeded | v1::JobState::Failed | v1::JobState::Cancelled) => break,
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        })
+        .await;
+    }
+
     /// Fills the disk and waits until the coordinator has noticed it, or the job is over and nothing is stored any more.
     async fn fill_disk(&self, job: &str) {
         let noticed = || self.machines.coordinator.stderr().matches(DEGRADED).count();

@@ -109,7 +109,7 @@ async fn round(seed: u64, chaos: &mut Chaos, undisturbed: &History) -> String {
         replay.done.push((next, fault));
         chaos.suffer(fault, &id).await;
     }
-    let seen = observer.finish().await;
+    let (seen, ()) = tokio::join!(observer.finish(), chaos.attend(&id));
     seen.check_whole();
     let digests =
         |history: &History| history.steps.iter().map(|step| step.digest.clone()).collect::<Vec<_>>();

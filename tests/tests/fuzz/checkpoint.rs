@@ -15,6 +15,7 @@ use lookbehind_common::layout::{Layout, TensorKind, TensorSpec};
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::optimizer::OptimizerState;
 use lookbehind_common::sampling::Position;
+use lookbehind_common::selection::Selection;
 use lookbehind_coordinator::store::checkpoint;
 use lookbehind_coordinator::training::Snapshot;
 
@@ -55,6 +56,7 @@ fn snapshot(outer_step: u64) -> Snapshot {
         },
         class: None,
         keep: 2,
+        selection: Selection::default(),
     }
 }
 

@@ -21,7 +21,9 @@ async fn touch(user: &Client, job_id: &str) -> Vec<Result<(), Status>> {
         jobs.retry_job(v1::RetryJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.cancel_job(v1::CancelJobRequest { job_id: job_id.clone() }).await.map(drop),
         jobs.list_checkpoints(v1::ListCheckpointsRequest { job_id: job_id.clone() }).await.map(drop),
-        jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None }).await.map(drop),
+        jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None, best: false })
+            .await
+            .map(drop),
     ]
 }
 

@@ -29,7 +29,9 @@ async fn a_worker_is_refused_everything_that_users_call() {
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id.clone(), ..Default::default() }).await.map(drop),
         jobs.list_workers(v1::ListWorkersRequest {}).await.map(drop),
         jobs.upload_initial_weights(tokio_stream::empty()).await.map(drop),
-        jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None }).await.map(drop),
+        jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id, outer_step: None, best: false })
+            .await
+            .map(drop),
     ];
     for (number, refused) in refusals.into_iter().enumerate() {
         let status = refused.expect_err("a worker is no user");

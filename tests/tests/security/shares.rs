@@ -83,7 +83,7 @@ fn closed_window(cluster: &Cluster, folder: &std::path::Path) -> Client {
 }
 
 async fn download(user: &Client, job_id: &str) -> Result<Streaming<v1::DownloadCheckpointResponse>, Status> {
-    let request = v1::DownloadCheckpointRequest { job_id: job_id.to_owned(), outer_step: None };
+    let request = v1::DownloadCheckpointRequest { job_id: job_id.to_owned(), outer_step: None, best: false };
     user.jobs().download_checkpoint(request).await.map(tonic::Response::into_inner)
 }
 

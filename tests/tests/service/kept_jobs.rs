@@ -144,7 +144,7 @@ async fn watched(client: Client, id: String) -> (usize, Option<Status>) {
 /// The bytes of a model file that may end with an error, by their number, and the error.
 async fn fetched(client: Client, job_id: String) -> (u64, Option<Status>) {
     use v1::download_checkpoint_response::Part;
-    let request = v1::DownloadCheckpointRequest { job_id, outer_step: None };
+    let request = v1::DownloadCheckpointRequest { job_id, outer_step: None, best: false };
     let mut stream = match client.jobs().download_checkpoint(request).await {
         Ok(stream) => stream.into_inner(),
         Err(status) => return (0, Some(status)),

@@ -31,6 +31,7 @@ mod refused_workers;
 mod requests;
 mod retrying;
 mod same_data;
+mod selecting;
 mod sharing;
 mod spec_input;
 mod starting;

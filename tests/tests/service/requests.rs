@@ -63,9 +63,13 @@ async fn statuses(client: &Client, id: &str) -> Vec<Status> {
         jobs.resume_job(v1::ResumeJobRequest { job_id: job_id(), accept_class: false }).await.unwrap_err(),
         jobs.delete_job(v1::DeleteJobRequest { job_id: job_id() }).await.unwrap_err(),
         jobs.watch_job(v1::WatchJobRequest { job_id: job_id(), ..Default::default() }).await.unwrap_err(),
-        jobs.download_checkpoint(v1::DownloadCheckpointRequest { job_id: job_id(), outer_step: None })
-            .await
-            .unwrap_err(),
+        jobs.download_checkpoint(v1::DownloadCheckpointRequest {
+            job_id: job_id(),
+            outer_step: None,
+            best: false,
+        })
+        .await
+        .unwrap_err(),
     ]
 }
 
@@ -150,7 +154,7 @@ async fn calls_that_do_not_fit_a_jobs_state_say_so_and_change_nothing() {
     }
     assert_eq!(client.job(&id).await, before);
     assert_eq!(client.finish(&id).await.notices, done.notices);
-    let missing = v1::DownloadCheckpointRequest { job_id: job_id(), outer_step: Some(12345) };
+    let missing = v1::DownloadCheckpointRequest { job_id: job_id(), outer_step: Some(12345), best: false };
     let status = jobs.download_checkpoint(missing).await.unwrap_err();
     assert_eq!((status.code(), status.message().contains("12345")), (Code::NotFound, true));
 }

@@ -63,8 +63,11 @@ async fn the_checkpoints_that_there_are_can_be_listed_and_fetched() {
     assert_eq!(listed[0].digest, digest);
     assert!(listed.iter().all(|checkpoint| checkpoint.bytes > 0 && checkpoint.written_at.is_some()));
     for checkpoint in listed {
-        let request =
-            v1::DownloadCheckpointRequest { job_id: id.clone(), outer_step: Some(checkpoint.outer_step) };
+        let request = v1::DownloadCheckpointRequest {
+            job_id: id.clone(),
+            outer_step: Some(checkpoint.outer_step),
+            best: false,
+        };
         client.jobs().download_checkpoint(request).await.expect("a listed checkpoint");
     }
 }

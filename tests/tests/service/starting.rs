@@ -26,6 +26,7 @@ fn from_job(
     change: impl FnOnce(&mut JobFile),
 ) -> JobFile {
     let mut file = small_with(change);
+    let checkpoint = checkpoint.map(Into::into);
     file.model.init = Some(Init::Job(InitialJob { job: job.to_owned(), checkpoint, continues }));
     file
 }
@@ -33,7 +34,7 @@ fn from_job(
 /// The bytes of the model file of a job's newest checkpoint.
 async fn model_file(client: &Client, id: &str) -> Vec<u8> {
     use v1::download_checkpoint_response::Part;
-    let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step: None };
+    let request = v1::DownloadCheckpointRequest { job_id: id.to_owned(), outer_step: None, best: false };
     let mut stream = client.jobs().download_checkpoint(request).await.expect("a checkpoint").into_inner();
     let mut bytes = Vec::new();
     while let Some(message) = stream.message().await.expect("a whole transfer") {

@@ -19,7 +19,7 @@ fn a_job_goes_on_with_its_specification_from_its_last_checkpoint() {
     let next = JobSource::of_job(&done, &settings).expect("a job");
     let mut expected = source().file().clone();
     expected.train.epochs = Some(30);
-    let from = InitialJob { job: done.id, checkpoint: Some(240), continues: true };
+    let from = InitialJob { job: done.id, checkpoint: Some(240.into()), continues: true };
     expected.model.init = Some(Init::Job(from));
     assert_eq!(*next.file(), expected);
 }

@@ -114,12 +114,41 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub struct InitialJob {
     /// Identity of the other job.
     pub job: String,
-    /// Outer steps done at the checkpoint; default the newest one when the new job is created.
+    /// Which checkpoint; default the newest one when the new job is created.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub checkpoint: Option<u64>,
+    pub checkpoint: Option<WhichCheckpoint>,
     /// Whether the job goes on where the other one stopped, with the state of its optimizer; default false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub continues: bool,
+}
+
+/// `checkpoint`: one of the checkpoints of another job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected the outer step of a checkpoint, or \"best\"")]
+pub enum WhichCheckpoint {
+    /// The one after so many outer steps.
+    OuterStep(u64),
+    /// One that a word names.
+    Named(NamedCheckpoint),
+}
+
+impl WhichCheckpoint {
+    /// The one that `checkpoint.keep_best` keeps when the new job is created.
+    pub const BEST: Self = Self::Named(NamedCheckpoint::Best);
+}
+
+impl From<u64> for WhichCheckpoint {
+    fn from(outer_step: u64) -> Self {
+        Self::OuterStep(outer_step)
+    }
+}
+
+/// A checkpoint that a word names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedCheckpoint {
+    /// [`WhichCheckpoint::BEST`].
+    Best,
 }
 
 impl From<String> for Init {
@@ -162,7 +191,7 @@ struct Section {
     missing_statistics: Option<MissingStatistics>,
     positions: Option<Positions>,
     job: Option<String>,
-    checkpoint: Option<u64>,
+    checkpoint: Option<WhichCheckpoint>,
     #[serde(default)]
     continues: bool,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use lookbehind_common::digest::Digest;
 use lookbehind_common::ids::JobId;
 use lookbehind_common::sampling::Position;
+use lookbehind_common::selection::Selection;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -32,6 +33,9 @@ pub struct Manifest {
     pub digest: Digest,
     /// Digest of the data set; a job resumes only with equal data.
     pub data_fingerprint: Digest,
+    /// What is known of the job's evaluations, if there is a choice between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// Name and shape of every tensor, in the order of the layout.
     pub layout: Vec<(String, Vec<usize>)>,
     /// Digest of the content of each other file, by its name.
