@@ -35,7 +35,8 @@ impl Directory {
         let mut bytes = vec![0; tail];
         file.read_exact(&mut bytes).map_err(FileProblem::Io)?;
         let starts = |start: &usize| bytes[*start..].starts_with(b"PK\x05\x06");
-        let Some(start) = (0..=tail.saturating_sub(END)).rev().find(starts) else {
+        let last = tail.checked_sub(END);
+        let Some(start) = last.and_then(|last| (0..=last).rev().find(starts)) else {
             return Err(damaged("it has no end: it was not downloaded or written completely"));
         };
         let (before, end) = bytes.split_at(start);
@@ -128,4 +129,24 @@ fn damaged(reason: &str) -> FileProblem {
 
 fn not_as_long() -> FileProblem {
     damaged("its directory is not as long as its end says")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_cut_off_is_none() {
+        let mut end = b"PK\x05\x06".to_vec();
+        for length in 4..END {
+            end.resize(length, 0);
+            let found = Directory::of(&mut Cursor::new(&end)).unwrap_err().to_string();
+            assert!(found.contains("it has no end"), "{length} bytes: {found}");
+        }
+        end.resize(END, 0);
+        let empty = Directory { start: 0, bytes: 0, members: 0 };
+        assert_eq!(Directory::of(&mut Cursor::new(&end)).unwrap(), empty);
+    }
 }
