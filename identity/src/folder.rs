@@ -1,6 +1,7 @@
 //! The folder in which a process keeps its credentials.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ pub const CA: &str = "ca.pem";
 pub const TOKEN: &str = "token";
 /// Hashes of the tokens that a coordinator accepts.
 pub const TOKENS: &str = "tokens.toml";
+
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// A certificate chain with its private key.
 pub(crate) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -53,7 +57,16 @@ impl Folder {
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, IdentityError> {
         let path = self.file(name);
-        match std::fs::read(&path) {
+        // A link to a device may never end.
+        let read = File::open(&path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        match read {
+            Ok(bytes) if bytes.len() as u64 > MAX_FILE => {
+                Err(IdentityError::content(&path, "at most 1 MiB", "more"))
+            }
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(IdentityError::Read { path, source }),

@@ -8,8 +8,12 @@ use lookbehind_common::ids::{
 use lookbehind_common::model_state::ModelState;
 use lookbehind_common::partial::VisitSums;
 use lookbehind_common::reduction::Segment;
+use lookbehind_common::text::is_harmless;
 
 use crate::v1;
+
+/// Most bytes of a cluster's identity, which is 16 hex digits.
+const MAX_CLUSTER_ID: usize = 64;
 
 /// A field of a message is missing or not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +54,11 @@ impl TryFrom<v1::FencingToken> for FencingToken {
     type Error = FieldError;
 
     fn try_from(fencing_token: v1::FencingToken) -> Result<Self, FieldError> {
+        // It is shown and logged.
+        let cluster =
+            Some(fencing_token.cluster_id).filter(|id| id.len() <= MAX_CLUSTER_ID && is_harmless(id));
         Ok(Self {
-            cluster: ClusterId(fencing_token.cluster_id),
+            cluster: ClusterId(required(cluster, "fencing_token.cluster_id")?),
             incarnation: Incarnation(fencing_token.incarnation),
             session: SessionId(fencing_token.session),
             secret: required(SessionSecret::from_bytes(&fencing_token.secret), "fencing_token.secret")?,

@@ -7,12 +7,14 @@ mod budget;
 mod methods;
 mod received;
 mod strangers;
+mod turns;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full};
 use lookbehind_identity::{Identity, Role};
 use lookbehind_telemetry::throttle::Throttle;
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,7 +24,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tower::Layer;
 
 use super::callers::{Guard, Peer, Who, authenticate};
-use super::door::Full;
+use super::door;
 use super::limits::{CALLS, STRANGE, USER_CALLS, exhausted};
 use crate::observe::{Observer, Refused};
 use answers::Held;
@@ -31,6 +33,7 @@ pub(super) use budget::{Account, Ledger};
 use methods::Method;
 use received::Received;
 use strangers::Strangers;
+use turns::{Turn, Turns};
 
 /// Memory in bytes that a call takes before its first message, in addition to its headers.
 const CALL_BYTES: usize = 4 << 10;
@@ -43,6 +46,7 @@ struct Shared {
     guard: Guard,
     budget: Arc<Budget>,
     strangers: Strangers,
+    turns: Turns,
     /// The calls of each user, by name.
     users: Throttle<String>,
     /// How long a request may take to arrive, and how long a transfer may stand still.
@@ -62,6 +66,7 @@ impl Gate {
             guard,
             budget: Arc::default(),
             strangers: Strangers::default(),
+            turns: Turns::default(),
             users: Throttle::new(USER_CALLS.throttle(), longest_wait),
             patience,
             observer,
@@ -108,7 +113,7 @@ where
             return Box::pin(self.service.call(request.map(|_| Body::empty())));
         };
         match self.gate.admit(&method, request) {
-            Ok(Admitted { request, held, paced, peer }) => {
+            Ok(Admitted { mut request, held, paced, queued, peer }) => {
                 // The service that is ready is used up, and its clone is asked again before the next call.
                 let clone = self.service.clone();
                 let mut service = std::mem::replace(&mut self.service, clone);
@@ -119,8 +124,17 @@ where
                     {
                         return Ok(status.into_http());
                     }
+                    let mut turn = None;
+                    if let Some(who) = queued {
+                        let whole = gather(request).await;
+                        (request, turn) = match gate.next(whole, &who, &peer).await {
+                            Ok((request, turn)) => (request, Some(turn)),
+                            Err(status) => return Ok(status.into_http()),
+                        };
+                    }
                     let response = service.call(request).await?;
                     let limited = held.limit(method.answer, response, gate.patience).await;
+                    drop(turn);
                     Ok(limited
                         .unwrap_or_else(|status| gate.refuse(Refused::Memory, &peer, status).into_http()))
                 })
@@ -137,7 +151,16 @@ struct Admitted {
     held: Held,
     /// The user whose calls have a rate.
     paced: Option<String>,
+    /// The caller, if the call waits for its turn once its request is whole.
+    queued: Option<Who>,
     peer: Peer,
+}
+
+/// The request with its whole body, which has kept to the method's limits. Until it is there, nobody waits for it.
+async fn gather(request: http::Request<Body>) -> Result<http::Request<Body>, Status> {
+    let (head, body) = request.into_parts();
+    let whole = body.collect().await?.to_bytes();
+    Ok(http::Request::from_parts(head, Body::new(Full::new(whole))))
 }
 
 impl Shared {
@@ -148,6 +171,18 @@ impl Shared {
             let most = USER_CALLS.per_second.get() as usize;
             self.refuse(Refused::Rate, peer, exhausted("calls per second of one user", most))
         })
+    }
+
+    /// Waits for the turn of a request that is whole.
+    async fn next(
+        &self,
+        request: Result<http::Request<Body>, Status>,
+        who: &Who,
+        peer: &Peer,
+    ) -> Result<(http::Request<Body>, Turn), Status> {
+        let request = request?;
+        let turn = self.turns.wait(who, self.patience).await;
+        Ok((request, turn.map_err(|status| self.refuse(Refused::Rate, peer, status))?))
     }
 
     /// Counts a call that is refused or that everyone may make. Closes the connection if there are too many.
@@ -180,7 +215,7 @@ impl Shared {
             Who::Anyone | Who::Known(_) => None,
         };
         if method.audience.is_closed()
-            && let Err(Full { what, limit }) = peer.door.admit(who.identity())
+            && let Err(door::Full { what, limit }) = peer.door.admit(who.identity())
         {
             return Err(self.refuse(Refused::Connections, &peer, exhausted(what, limit)));
         }
@@ -197,6 +232,7 @@ impl Shared {
             Who::Known(Identity { name, role: Role::User }) if method.limits_rate => Some(name.clone()),
             Who::Anyone | Who::Known(_) | Who::Unknown(_) => None,
         };
+        let queued = method.takes_turns().then(|| who.clone());
         let extensions = request.extensions_mut();
         if let Some(caller) = who.caller() {
             extensions.insert(caller);
@@ -208,7 +244,7 @@ impl Shared {
             |body| Body::new(Received::new(body, shape, self.patience, Arc::clone(&ledger), observer));
         let request = request.map(metered);
         let held = Held { ledger, place, closing: peer.door.closing().clone() };
-        Ok(Admitted { request, held, paced, peer })
+        Ok(Admitted { request, held, paced, queued, peer })
     }
 
     /// Lets a caller who is not known make a public call.

@@ -20,6 +20,16 @@ fn a_key_that_does_not_fit_names_the_certificate() {
 }
 
 #[test]
+fn a_file_without_an_end_is_not_read_for_ever() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = folder(root.path(), 365);
+    fs::remove_file(folder.file(TOKENS)).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.file(TOKENS)).unwrap();
+    let error = GuardedServer::load(&folder).unwrap_err().to_string();
+    assert!(error.contains("tokens.toml: expected at most 1 MiB, found more"), "{error}");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let root = tempfile::tempdir().unwrap();
     let folder = folder(root.path(), 365);

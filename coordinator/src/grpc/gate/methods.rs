@@ -6,9 +6,9 @@ use tonic::Status;
 
 use super::super::callers::Who;
 
-/// Largest message of a worker's control stream. It must hold the description of a model with tens of thousands of
-/// tensors.
-const MAX_CONTROL_BYTES: usize = 4 << 20;
+/// Largest message of a worker's control stream. It must hold the description of a model with ten thousand tensors, and
+/// its weight must fit into what one connection gets.
+const MAX_CONTROL_BYTES: usize = 3 << 19;
 /// Largest request to create a job: more than a specification may have, so that one that is a little too large gets a
 /// better answer than this limit.
 const MAX_JOB_BYTES: usize = 512 << 10;
@@ -95,6 +95,12 @@ impl Method {
             }
             _ => return None,
         })
+    }
+
+    /// Whether calls wait for their turn: those of users whose request and answer are in memory as a whole.
+    pub(super) fn takes_turns(&self) -> bool {
+        let is_whole = matches!(self.shape, Shape::Message { .. }) && self.answer == Answer::Message;
+        is_whole && self.audience == Audience::Users
     }
 
     fn of_users(method: &str) -> Option<Self> {

@@ -19,6 +19,16 @@ use crate::observe::{Observer, Refused};
 /// Length of what precedes a message: a flag, and the length as four bytes.
 const PREFIX: usize = 5;
 
+/// Messages of a conversation that are longer than this count many times: read, they take up to many times their length,
+/// and what is read of them may wait.
+const PLAIN: usize = 16 << 10;
+const WEIGHT: usize = 8;
+
+/// What a message of a conversation counts.
+fn weight(bytes: usize) -> usize {
+    if bytes > PLAIN { bytes.saturating_mul(WEIGHT) } else { bytes }
+}
+
 /// A body of a request that is being received.
 pub(super) struct Received {
     body: Body,
@@ -70,7 +80,8 @@ impl Received {
             // Kept until the answer.
             Shape::Message { .. } => announced.max(self.received),
             // Asked for more, the service has taken over the messages before the one that is not complete.
-            Shape::Conversation { .. } | Shape::Transfer { .. } => announced + data.len().min(gathered),
+            Shape::Conversation { .. } => weight(announced) + data.len().min(gathered),
+            Shape::Transfer { .. } => announced + data.len().min(gathered),
         })?;
         match self.shape {
             Shape::Message { .. } => {}

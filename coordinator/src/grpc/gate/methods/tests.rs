@@ -43,3 +43,20 @@ fn other_paths_are_no_methods() {
         assert!(Method::at(path).is_none(), "{path}");
     }
 }
+
+#[test]
+fn calls_of_users_that_are_in_memory_as_a_whole_wait_for_their_turn_and_no_others_do() {
+    let takes_turns = |path: &str| Method::at(path).expect(path).takes_turns();
+    for method in ["CreateJob", "GetJob", "ListJobs", "CancelJob", "ListWorkers"] {
+        assert!(takes_turns(&format!("/lookbehind.v1.JobService/{method}")), "{method}");
+    }
+    for path in [
+        "/lookbehind.v1.JobService/WatchJob",
+        "/lookbehind.v1.JobService/UploadInitialWeights",
+        "/lookbehind.v1.TensorService/UploadPartial",
+        "/lookbehind.v1.WorkerService/Session",
+        "/grpc.health.v1.Health/Check",
+    ] {
+        assert!(!takes_turns(path), "{path}");
+    }
+}

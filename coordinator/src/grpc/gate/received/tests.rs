@@ -170,3 +170,13 @@ async fn the_ledger_holds_what_is_announced_and_not_taken_over_yet() {
     }
     assert_eq!((several.ledger.taken(), transfer.ledger.taken()), (30, 10));
 }
+
+#[tokio::test]
+async fn a_long_message_of_a_conversation_counts_for_what_it_takes_when_it_is_read() {
+    for (length, weight) in [(PLAIN - PREFIX, 1), (PLAIN, WEIGHT)] {
+        let mut conversation = request(Shape::Conversation { largest: 1 << 20 });
+        conversation.send(message(length as u32, 10)).await;
+        conversation.next().await.unwrap();
+        assert_eq!(conversation.ledger.taken(), weight * (PREFIX + length) + PREFIX + 10, "{length} bytes");
+    }
+}
