@@ -5,6 +5,7 @@
 //! a maker is taken over by the coordinator: the makers then upload their parts of it, and the coordinator adds them. So
 //! a request ends whatever happens between workers, and all ways come to the same bytes.
 
+mod announcing;
 mod arriving;
 mod audit;
 mod beside;
@@ -24,6 +25,7 @@ use lookbehind_common::blocks::{BlockDigest, BlockRange, Blocks};
 use lookbehind_common::ids::{SessionId, Ticket};
 use lookbehind_common::reduction::Segment;
 
+pub(crate) use self::announcing::Announcement;
 use self::audit::Audit;
 pub use self::audit::AuditedSlice;
 pub(crate) use self::audit::WrongSum;
@@ -58,16 +60,6 @@ struct OwnedRange {
     is_settled: bool,
     /// When that was noticed.
     settled_at: Option<Duration>,
-}
-
-/// What becomes of an announcement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Announcement {
-    Taken,
-    /// The number of its digests is not that of the blocks.
-    WrongNumber,
-    /// It differs from what was announced of the segment before.
-    Differs,
 }
 
 /// The exchange of one request.
@@ -143,43 +135,6 @@ impl Exchange {
         self.is_changed = true;
     }
 
-    /// Notes the digests of a partial that a worker has computed.
-    pub(crate) fn announce(
-        &mut self,
-        session: SessionId,
-        segment: Segment,
-        digests: Vec<BlockDigest>,
-    ) -> Announcement {
-        if digests.len() != self.blocks.count() as usize {
-            return Announcement::WrongNumber;
-        }
-        match self.announced.get(&segment) {
-            Some(known) if *known != digests => return Announcement::Differs,
-            Some(_) => {}
-            None => {
-                self.announced.insert(segment, digests);
-                self.announcers.insert(segment, session);
-            }
-        }
-        self.settle();
-        Announcement::Taken
-    }
-
-    /// Whether it was this worker that announced a segment.
-    pub(crate) fn was_announced_by(&self, segment: Segment, session: SessionId) -> bool {
-        self.announcers.get(&segment) == Some(&session)
-    }
-
-    /// Notes that all shards have been announced.
-    pub(crate) fn note_all_announced(&mut self, now: Duration) {
-        self.announced_at.get_or_insert(now);
-    }
-
-    /// Notes that announced partials are missing again.
-    pub(crate) fn note_missing(&mut self) {
-        self.announced_at = None;
-    }
-
     /// For how long only transfers have been waited for, since the last change; `None` while partials are missing.
     pub(crate) fn waited(&self, now: Duration) -> Option<Duration> {
         let announced_at = self.announced_at?;
@@ -239,18 +194,6 @@ impl Exchange {
     /// The blocks of a range, as those of flat buffers of their own.
     pub(crate) fn blocks_of(&self, range: BlockRange) -> Blocks {
         self.blocks.cut(range)
-    }
-
-    /// Why blocks of a segment are not those that were announced; `None` if they are, or nothing was announced.
-    pub(crate) fn contradicts(
-        &self,
-        segment: Segment,
-        blocks: BlockRange,
-        digests: &[BlockDigest],
-    ) -> Option<String> {
-        let announced = self.announced.get(&segment).and_then(|digests| blocks.of(digests));
-        let differs = announced.is_some_and(|announced| announced != digests);
-        differs.then(|| format!("{blocks} of {segment} are not those that were announced"))
     }
 
     /// Takes blocks that were admitted. Returns whether they were of use; those of a segment are refused if they are not
