@@ -188,16 +188,23 @@ class Job:
         self, framework: Literal["numpy"] = "numpy", *, step: int | Literal["best"] | None = None
     ) -> dict[str, numpy.ndarray[Any, Any]]: ...
     @overload
-    def state_dict(self, framework: Literal["torch"], *, step: int | Literal["best"] | None = None) -> dict[str, torch.Tensor]: ...
+    def state_dict(
+        self, framework: Literal["torch"], *, step: int | Literal["best"] | None = None
+    ) -> dict[str, torch.Tensor]: ...
     def state_dict(self, framework: str = "numpy", *, step: int | Literal["best"] | None = None) -> dict[str, Any]:
-        """The weights of its newest checkpoint, of the one after `step` outer steps, or of the best one that the job keeps, by PyTorch's names."""
+        """The weights of its newest checkpoint, by PyTorch's names.
+
+        `step` names another one: a number of outer steps, or "best" for the one that the job keeps as its best.
+        """
         read_file = results.reader(framework)
         with tempfile.TemporaryDirectory(prefix="lookbehind-") as folder:
             path = Path(folder, results.MODEL)
             self._native.download(self.id, path, step).wait()
             return read_file(path)
 
-    def fetch(self, out: str | os.PathLike[str], *, step: int | Literal["best"] | None = None, force: bool = False) -> Path:
+    def fetch(
+        self, out: str | os.PathLike[str], *, step: int | Literal["best"] | None = None, force: bool = False
+    ) -> Path:
         """Leaves the files of `lookbehind fetch` in a folder: model, metrics, summary, job file and TensorBoard's file.
 
         The folder must be new, empty or an earlier output of the same job, unless `force`.

@@ -69,6 +69,23 @@ def test_weights_and_metrics_are_those_that_the_command_fetches(
         job.fetch(cluster.folder)
 
 
+def test_the_best_checkpoint_is_the_one_that_the_job_names(client: lookbehind.Client, digits: JobDict) -> None:
+    kept = {"train.epochs": 6, "checkpoint.keep_best": "test_accuracy"}
+    job = client.submit(digits, kept)
+    job.wait()
+    results = job.refresh().results
+    assert results is not None and results.best is not None and results.best.metric == "test_accuracy"
+    found = {step["outer_step"]: step["test"]["accuracy"] for step in job.metrics() if "test" in step}
+    assert found[results.best.outer_step] == results.best.value == max(found.values())
+    best = job.state_dict(step="best")
+    at_its_step = job.state_dict(step=results.best.outer_step)
+    assert all(numpy.array_equal(best[name], at_its_step[name]) for name in best)
+    without = client.submit(digits)
+    without.wait()
+    with pytest.raises(lookbehind.Refused, match="has no best checkpoint"):
+        without.state_dict(step="best")
+
+
 def test_metrics_become_a_frame_and_a_figure(client: lookbehind.Client, digits: JobDict) -> None:
     job = client.submit(digits)
     job.wait()
