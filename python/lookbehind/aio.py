@@ -150,7 +150,9 @@ class AsyncJob:
     async def state_dict(
         self, framework: Literal["torch"], *, step: int | Literal["best"] | None = None
     ) -> dict[str, torch.Tensor]: ...
-    async def state_dict(self, framework: str = "numpy", *, step: int | Literal["best"] | None = None) -> dict[str, Any]:
+    async def state_dict(
+        self, framework: str = "numpy", *, step: int | Literal["best"] | None = None
+    ) -> dict[str, Any]:
         """As `Job.state_dict`."""
         read_file = results.reader(framework)
         with tempfile.TemporaryDirectory(prefix="lookbehind-") as folder:
@@ -158,7 +160,9 @@ class AsyncJob:
             await _made(self._native.download(self.id, path, step))
             return await asyncio.to_thread(read_file, path)
 
-    async def fetch(self, out: str | os.PathLike[str], *, step: int | Literal["best"] | None = None, force: bool = False) -> Path:
+    async def fetch(
+        self, out: str | os.PathLike[str], *, step: int | Literal["best"] | None = None, force: bool = False
+    ) -> Path:
         """As `Job.fetch`."""
         await _made(self._native.fetch(self.id, out, step, force))
         return Path(out)
